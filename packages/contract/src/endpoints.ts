@@ -1,0 +1,177 @@
+import { Type } from '@sinclair/typebox'
+import type { Endpoint } from './endpoint.ts'
+import { ref } from './endpoint.ts'
+import { GenerateRequest } from './generate.ts'
+import { Fleet, Node, NodeId, NodeList } from './node.ts'
+import { Health } from './probe.ts'
+import { Problem } from './problem.ts'
+import { Task, TaskId, TaskList, TaskState } from './task.ts'
+
+const problems = { 400: ref(Problem), 404: ref(Problem), 500: ref(Problem), 503: ref(Problem) } as const
+const TaskParams = Type.Object({ id: TaskId })
+const WaitSeconds = Type.Integer({
+  minimum: 0,
+  maximum: 60,
+  description: 'Answer late, when the state changes or the time is up'
+})
+
+export const generate = {
+  method: 'POST',
+  url: '/api/v1/generate',
+  schema: {
+    operationId: 'generate',
+    summary: 'Accept a workflow as a task',
+    tags: ['tasks'],
+    headers: Type.Object({
+      'idempotency-key': Type.Optional(
+        Type.String({
+          pattern: '^[\\x21-\\x7e]{1,255}$',
+          description: 'The same key and body within 24 h: the same task'
+        })
+      ),
+      prefer: Type.Optional(Type.String({ description: 'wait=N answers when the task ends, at most N seconds later' }))
+    }),
+    body: ref(GenerateRequest),
+    response: {
+      202: ref(Task),
+      409: ref(Problem),
+      413: ref(Problem),
+      415: ref(Problem),
+      422: ref(Problem),
+      429: ref(Problem),
+      ...problems
+    }
+  }
+} as const satisfies Endpoint
+
+export const getTask = {
+  method: 'GET',
+  url: '/api/v1/tasks/:id',
+  schema: {
+    operationId: 'getTask',
+    summary: 'The task as it is now, or as soon as its state changes',
+    tags: ['tasks'],
+    params: TaskParams,
+    querystring: Type.Object({ wait: Type.Optional(WaitSeconds) }, { additionalProperties: false }),
+    response: { 200: ref(Task), 410: ref(Problem), ...problems }
+  }
+} as const satisfies Endpoint
+
+export const cancelTask = {
+  method: 'DELETE',
+  url: '/api/v1/tasks/:id',
+  schema: {
+    operationId: 'cancelTask',
+    summary: 'Cancel a queued or running task',
+    tags: ['tasks'],
+    params: TaskParams,
+    response: { 200: ref(Task), 409: ref(Problem), 410: ref(Problem), ...problems }
+  }
+} as const satisfies Endpoint
+
+export const listTasks = {
+  method: 'GET',
+  url: '/api/v1/tasks',
+  schema: {
+    operationId: 'listTasks',
+    summary: 'Tasks, newest first',
+    tags: ['tasks'],
+    querystring: Type.Object(
+      {
+        state: Type.Optional(TaskState),
+        limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 200, default: 50 })),
+        cursor: Type.Optional(Type.String({ maxLength: 256, description: 'nextCursor of the page before' }))
+      },
+      { additionalProperties: false }
+    ),
+    response: { 200: ref(TaskList), ...problems }
+  }
+} as const satisfies Endpoint
+
+export const followTask = {
+  method: 'GET',
+  url: '/api/v1/tasks/:id/events',
+  schema: {
+    operationId: 'followTask',
+    summary: 'Server-Sent Events of a task, resumable with Last-Event-ID',
+    tags: ['tasks'],
+    params: TaskParams,
+    headers: Type.Object({ 'last-event-id': Type.Optional(Type.String({ pattern: '^[0-9]{1,15}$' })) }),
+    response: {
+      200: Type.Unsafe<unknown>(Type.String({ description: 'text/event-stream of TaskEvent' })),
+      410: ref(Problem),
+      ...problems
+    }
+  }
+} as const satisfies Endpoint
+
+export const getOutput = {
+  method: 'GET',
+  url: '/api/v1/tasks/:id/outputs/:output',
+  schema: {
+    operationId: 'getOutput',
+    summary: 'The bytes of an output; Range and If-None-Match are honoured',
+    tags: ['tasks'],
+    params: Type.Object({
+      id: TaskId,
+      output: Type.String({ pattern: '^[0-9]{1,9}-[0-9]{1,9}$', description: '{attempt}-{index}' })
+    }),
+    response: { 200: Type.Unsafe<unknown>(Type.String({ description: 'The bytes' })), 410: ref(Problem), ...problems }
+  }
+} as const satisfies Endpoint
+
+export const listNodes = {
+  method: 'GET',
+  url: '/api/v1/nodes',
+  schema: {
+    operationId: 'listNodes',
+    summary: 'Every node of the fleet',
+    tags: ['nodes'],
+    response: { 200: ref(NodeList), ...problems }
+  }
+} as const satisfies Endpoint
+
+export const getNode = {
+  method: 'GET',
+  url: '/api/v1/nodes/:id',
+  schema: {
+    operationId: 'getNode',
+    summary: 'One node; a comfy-service answers for itself under the id self',
+    tags: ['nodes'],
+    params: Type.Object({ id: NodeId }),
+    response: { 200: ref(Node), ...problems }
+  }
+} as const satisfies Endpoint
+
+export const getFleet = {
+  method: 'GET',
+  url: '/api/v1/fleet',
+  schema: {
+    operationId: 'getFleet',
+    summary: 'The fleet in numbers',
+    tags: ['nodes'],
+    response: { 200: ref(Fleet), ...problems }
+  }
+} as const satisfies Endpoint
+
+export const livez = {
+  method: 'GET',
+  url: '/livez',
+  schema: {
+    operationId: 'livez',
+    summary: 'The process is alive',
+    tags: ['probes'],
+    response: { 200: ref(Health) }
+  }
+} as const satisfies Endpoint
+
+export const readyz = {
+  method: 'GET',
+  url: '/readyz',
+  schema: {
+    operationId: 'readyz',
+    summary: 'The process can do its work',
+    tags: ['probes'],
+    response: { 200: ref(Health), 503: ref(Health) }
+  }
+} as const satisfies Endpoint

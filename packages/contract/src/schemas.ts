@@ -1,0 +1,26 @@
+import { TaskEvent } from './event.ts'
+import { GenerateRequest } from './generate.ts'
+import { ComfyUiHealth, Fleet, Gpu, HostLoad, Node, NodeList, NodeReport } from './node.ts'
+import { Health } from './probe.ts'
+import { Problem } from './problem.ts'
+import { Output, Progress, Task, TaskList, Timings } from './task.ts'
+
+/** Every named shape, in an order in which each stands after those it refers to. A server registers them all. */
+export const schemas = [
+  Problem,
+  Output,
+  Progress,
+  Timings,
+  Task,
+  TaskList,
+  TaskEvent,
+  GenerateRequest,
+  Gpu,
+  ComfyUiHealth,
+  HostLoad,
+  NodeReport,
+  Node,
+  NodeList,
+  Fleet,
+  Health
+] as const
