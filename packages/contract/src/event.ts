@@ -4,7 +4,7 @@ import { Progress, TaskState } from './task.ts'
 
 export const eventTypes = [
   'task.queued',
-  'task.leased',
+  'task.dispatched',
   'task.started',
   'task.progress',
   'task.output',

@@ -1,0 +1,80 @@
+import type { Catalog } from '@comfy-balancer/contract/catalog'
+import type { Choice, Need } from '@comfy-balancer/contract/need'
+
+/** File extensions under which models are kept (ComfyUI's own list and those of common packs). */
+const modelFile = /\.(safetensors|sft|ckpt|pt|pt2|pth|bin|pkl|gguf|onnx|engine)$/i
+
+/** ComfyUI lists only the top level of its input folder, yet takes files from subfolders and, annotated, from other folders. */
+const outsideList = /[\\/]|\[(input|output|temp)\]$/
+
+/** Windows and POSIX spellings of one path, as one. */
+export const foldPath = (path: string): string => path.replaceAll('\\', '/')
+
+/** True when a value looks like the name of a model file. */
+export const isModelFile = (value: string): boolean => modelFile.test(value)
+
+/** A catalog made quick to ask. Build one per digest and keep it. */
+export type Capability = {
+  readonly hasClass: (classType: string) => boolean
+  readonly isOutput: (classType: string) => boolean
+  readonly required: (classType: string) => readonly string[]
+  readonly isUpload: (classType: string, input: string) => boolean
+  /** The values an input takes, undefined when it is free or unknown. */
+  readonly options: (classType: string, input: string) => readonly string[] | undefined
+  /** The node's own spelling of a value, undefined when its list lacks it; the value itself where the input is free. */
+  readonly spelling: (choice: Choice) => string | undefined
+  readonly listsModels: (classType: string, input: string) => boolean
+  readonly modelBytes: (model: string) => number | undefined
+  /** Every model file that it can load, sorted. */
+  readonly models: () => readonly string[]
+}
+
+/** Indexes a catalog: option lists become maps from folded spelling to the node's own. */
+export const createCapability = (catalog: Catalog): Capability => {
+  const spellings = catalog.lists.map(list => new Map(list.map(value => [foldPath(value), value])))
+  const modelLists = catalog.lists.map(list => list.some(isModelFile))
+  const bytes = new Map(Object.entries(catalog.modelBytes).map(([file, size]) => [foldPath(file), size]))
+  const known = new Map(Object.entries(catalog.classes))
+  const listOf = (classType: string, input: string): number | undefined => {
+    const choices = known.get(classType)?.choices
+    return choices && Object.hasOwn(choices, input) ? choices[input] : undefined
+  }
+  const isUpload = (classType: string, input: string): boolean => known.get(classType)?.uploads.includes(input) ?? false
+  return {
+    hasClass: classType => known.has(classType),
+    isOutput: classType => known.get(classType)?.output ?? false,
+    required: classType => known.get(classType)?.required ?? [],
+    isUpload,
+    options: (classType, input) => {
+      const list = listOf(classType, input)
+      return list === undefined ? undefined : catalog.lists[list]
+    },
+    spelling: ({ classType, input, value }) => {
+      const list = listOf(classType, input)
+      if (list === undefined) return value
+      const listed = spellings[list]?.get(foldPath(value))
+      return listed ?? (isUpload(classType, input) && outsideList.test(value) ? value : undefined)
+    },
+    listsModels: (classType, input) => {
+      const list = listOf(classType, input)
+      return list !== undefined && modelLists[list] === true
+    },
+    modelBytes: model => bytes.get(foldPath(model)),
+    models: () => [...new Set(catalog.lists.flat().filter(isModelFile))].sort()
+  }
+}
+
+/** What of a need a node lacks: class names, and values as `class.input = value`. Empty when it can run the workflow. */
+export const lacking = (need: Need, capability: Capability): string[] => [
+  ...need.classes.filter(classType => !capability.hasClass(classType)),
+  ...[...need.models, ...need.files]
+    .filter(choice => capability.hasClass(choice.classType) && capability.spelling(choice) === undefined)
+    .map(choice => `${choice.classType}.${choice.input} = ${choice.value}`)
+]
+
+/** The distinct model files of a need, separators folded: what residency is about. */
+export const modelsOf = (need: Need): string[] => [...new Set(need.models.map(choice => foldPath(choice.value)))].sort()
+
+/** True when a node's labels hold every label that a need asks for. */
+export const hasLabels = (need: Need, labels: Readonly<Record<string, string>>): boolean =>
+  Object.entries(need.labels).every(([name, value]) => labels[name] === value)

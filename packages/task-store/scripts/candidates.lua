@@ -1,0 +1,46 @@
+-- Reads what the policy may choose from: the queues of the least-served tenants and those waiting for a model that a free node holds,
+-- from each the foremost and the shortest tasks.
+-- ARGV 1 tenants at most, 2 queues at most, 3 tasks per queue and order, then the models resident on free nodes
+-- Returns {now, waiting, {tenant, start, overtaken, …}, {id, tenant, need, order, work, avoid, …}}
+local queues, listed, flows = {}, {}, {}
+local max_queues = tonumber(ARGV[2])
+local per_queue = tonumber(ARGV[3]) - 1
+local function add(name)
+  if not listed[name] and #queues < max_queues then
+    listed[name] = true
+    queues[#queues + 1] = name
+  end
+end
+local tenants = redis.call('ZRANGE', K.flows, 0, tonumber(ARGV[1]) - 1, 'WITHSCORES')
+local share = math.max(1, math.floor(max_queues / math.max(1, #tenants / 2)))
+for i = 1, #tenants, 2 do
+  for _, need in ipairs(redis.call('ZRANGE', K.queues .. tenants[i], 0, share - 1)) do add(tenants[i] .. ':' .. need) end
+end
+max_queues = max_queues * 2
+for i = 4, #ARGV do
+  for _, name in ipairs(redis.call('SRANDMEMBER', K.waiting .. ARGV[i], 16)) do add(name) end
+end
+
+local tasks, taken, seen = {}, {}, {}
+for _, name in ipairs(queues) do
+  local tenant, need = string.match(name, '^(.*):([^:]+)$')
+  if not seen[tenant] then
+    seen[tenant] = true
+    local start = redis.call('ZSCORE', K.flows, tenant) or '0'
+    flows[#flows + 1] = tenant
+    flows[#flows + 1] = start
+    flows[#flows + 1] = redis.call('HGET', K.fairness, 'o:' .. tenant) or '0'
+  end
+  for _, order in ipairs({ K.queue, K.short }) do
+    for _, id in ipairs(redis.call('ZRANGE', order .. name, 0, per_queue)) do
+      if not taken[id] then
+        taken[id] = true
+        local t = redis.call('HMGET', K.task .. id, 'order', 'work', 'avoid')
+        for _, value in ipairs({ id, tenant, need, t[1] or '0', t[2] or '1', t[3] or '' }) do tasks[#tasks + 1] = value end
+      end
+    end
+  end
+end
+local waiting = 0
+for _, count in ipairs(redis.call('HVALS', K.queued)) do waiting = waiting + tonumber(count) end
+return { now, waiting, flows, tasks }

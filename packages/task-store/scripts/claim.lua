@@ -1,0 +1,38 @@
+-- Gives a free node's slot to a queued task: the hand-over. Charges the tenant what the attempt is predicted to take.
+-- ARGV 1 node, 2 epoch, 3 task, 4 nonce, 5 predicted seconds, 6 why (JSON, for the timeline), then the tenants that were overtaken
+-- Returns 'claimed' | 'stale-node' | 'not-ready' | 'occupied' | 'not-queued'
+-- Replay-safe by the nonce.
+local node, id, nonce = K.node .. ARGV[1], ARGV[3], ARGV[4]
+local n = redis.call('HMGET', node, 'epoch', 'slotToken', 'intent', 'quarantinedUntilMs', 'beatMs')
+if n[1] ~= ARGV[2] then return 'stale-node' end
+if n[2] == nonce then return 'claimed' end
+if n[3] ~= 'ready' or tonumber(n[4] or '0') > now or now - tonumber(n[5] or '0') > L.aliveMs then return 'not-ready' end
+if n[2] then return 'occupied' end
+local task = K.task .. id
+local t = redis.call('HMGET', task, 'state', 'tenant', 'timeoutMs', 'deadlineMs')
+if t[1] ~= 'queued' or not leave_queue(id) then return 'not-queued' end
+
+local tenant = t[2]
+local start = tonumber(redis.call('ZSCORE', K.flows, tenant) or redis.call('HGET', K.fairness, 's:' .. tenant) or '0')
+local v = tonumber(redis.call('HGET', K.fairness, 'v') or '0')
+redis.call('HSET', K.fairness, 's:' .. tenant, tostring(math.max(start, v)))
+if redis.call('ZSCORE', K.flows, tenant) then redis.call('ZADD', K.flows, math.max(start, v), tenant) end
+charge(tenant, tonumber(ARGV[5]))
+redis.call('HDEL', K.fairness, 'o:' .. tenant)
+if #ARGV == 6 then redis.call('HSET', K.fairness, 'v', tostring(math.max(v, start))) end
+for i = 7, #ARGV do redis.call('HINCRBY', K.fairness, 'o:' .. ARGV[i], 1) end
+
+redis.call('HINCRBY', K.running, tenant, 1)
+redis.call('HINCRBY', task, 'attempt', 1)
+redis.call('HSET', task, 'state', 'leased', 'token', nonce, 'node', ARGV[1], 'claimedMs', now, 'charged', ARGV[5], 'why', ARGV[6])
+redis.call('HSETNX', task, 'firstClaimedMs', now)
+redis.call('HSET', node, 'slotTask', id, 'slotToken', nonce)
+redis.call('ZADD', K.slots, now + L.leaseMs, ARGV[1])
+local due = now + tonumber(t[3]) + L.leaseMs
+local deadline = tonumber(t[4] or '0')
+if deadline > 0 and deadline < due then due = deadline end
+redis.call('ZADD', K.deadlines, due, id)
+redis.call('HSET', task, 'attemptDueMs', due)
+record(id, 'task.dispatched')
+redis.call('PUBLISH', K.wake .. ARGV[1], nonce)
+return 'claimed'

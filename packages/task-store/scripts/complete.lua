@@ -1,0 +1,27 @@
+-- An attempt has its result: the task succeeds, the slot is emptied, the durations are learned.
+-- ARGV 1 task, 2 token, 3 manifest (JSON), 4 GPU seconds, 5 load seconds, 6 execution seconds, 7 whether models were loaded (1 or 0)
+-- Returns 'ok' | 'stale' | 'terminal'
+-- Replay-safe by the token.
+local id, key = ARGV[1], K.task .. ARGV[1]
+local t = redis.call('HMGET', key, 'state', 'token', 'need', 'node', 'work')
+if t[2] ~= ARGV[2] then return 'stale' end
+if t[1] == 'succeeded' then return 'ok' end
+if TERMINAL[t[1]] then return 'terminal' end
+
+-- An exponential mean forgets old hardware and old models after about ten runs.
+local function learn(name, seconds)
+  local stats = K.stats .. t[3]
+  for _, field_name in ipairs({ name, name .. ':' .. t[4] }) do
+    local mean = tonumber(redis.call('HGET', stats, field_name) or '') or seconds
+    redis.call('HSET', stats, field_name, tostring(mean + 0.3 * (seconds - mean)))
+  end
+  redis.call('PEXPIRE', stats, L.keepNeedMs)
+end
+learn('execution', tonumber(ARGV[6]) / math.max(0.01, tonumber(t[5])))
+if ARGV[7] == '1' then learn('load', tonumber(ARGV[5])) end
+
+leave_slot(id, tonumber(ARGV[4]))
+redis.call('SET', K.result .. id, ARGV[3])
+redis.call('HSET', key, 'loadSeconds', ARGV[5], 'executionSeconds', ARGV[6])
+finish(id, 'succeeded', 'task.succeeded')
+return 'ok'

@@ -1,0 +1,35 @@
+-- Accepts a task: writes its record, its request and its need, and queues it.
+-- ARGV 1 id, 2 tenant, 3 idempotency key or '', 4 hash of the request, 5 body, 6 need digest, 7 need (JSON), 8 order offset (ms before now),
+--      9 deadline (ms from now, 0 none), then field and value pairs of the record
+-- Returns {'accepted', id} | {'replayed', id} | {'key-reused'} | {'queue-full', waiting}
+-- Replay-safe by the id, and by the idempotency key where there is one.
+local id, tenant, key = ARGV[1], ARGV[2], ARGV[3]
+if redis.call('EXISTS', K.task .. id) == 1 then return { 'accepted', id } end
+local idempotency = K.idempotency .. tenant .. ':' .. key
+if key ~= '' then
+  local known = redis.call('GET', idempotency)
+  if known then
+    local known_id, hash = string.match(known, '^(%S+) (%S+)$')
+    if hash ~= ARGV[4] then return { 'key-reused' } end
+    return { 'replayed', known_id }
+  end
+end
+local waiting = redis.call('ZCARD', K.delayed)
+for _, count in ipairs(redis.call('HVALS', K.queued)) do waiting = waiting + tonumber(count) end
+if waiting >= L.maxQueued then return { 'queue-full', tostring(waiting) } end
+
+if key ~= '' then redis.call('SET', idempotency, id .. ' ' .. ARGV[4], 'PX', L.idempotencyMs) end
+redis.call('SET', K.body .. id, ARGV[5])
+redis.call('SET', K.need .. ARGV[6], ARGV[7], 'PX', L.keepNeedMs)
+local task = K.task .. id
+redis.call('HSET', task, 'tenant', tenant, 'need', ARGV[6], 'attempt', 0, 'createdMs', now, 'order', now - tonumber(ARGV[8]), unpack(ARGV, 10))
+local deadline = tonumber(ARGV[9])
+if deadline > 0 then redis.call('HSET', task, 'deadlineMs', now + deadline) end
+watch_time(id)
+redis.call('ZADD', K.tasks .. tenant, now, id)
+redis.call('ZREMRANGEBYSCORE', K.tasks .. tenant, '-inf', now - L.keepFailedMs)
+redis.call('ZREMRANGEBYRANK', K.tasks .. tenant, 0, -L.maxListed - 1)
+redis.call('PEXPIRE', K.tasks .. tenant, L.keepFailedMs)
+join_queue(id)
+record(id, 'task.queued')
+return { 'accepted', id }

@@ -1,0 +1,177 @@
+-- What the scripts share. Stands before each of them, after the tables K (key names) and L (limits, ms unless said) that keys.ts and
+-- limits.ts make. Every time is Redis time.
+
+local function now_ms()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+local now = now_ms()
+
+local TERMINAL = { succeeded = true, failed = true, cancelled = true, expired = true }
+local SHOWN = { leased = 'queued', delayed = 'queued' }
+
+local function field(id, name)
+  return redis.call('HGET', K.task .. id, name) or ''
+end
+
+-- Appends one journal entry, raises the version and tells readers that there is something to read.
+local function record(id, event, reason)
+  local key = K.task .. id
+  local version = redis.call('HINCRBY', key, 'version', 1)
+  local t = redis.call('HMGET', key, 'state', 'attempt', 'node')
+  local entry = {
+    type = event, taskId = id, version = version, at = now, state = SHOWN[t[1]] or t[1],
+    attempt = tonumber(t[2]) or 0, node = t[3] or cjson.null, reason = reason
+  }
+  redis.call('RPUSH', K.journal .. id, cjson.encode(entry))
+  redis.call('LTRIM', K.journal .. id, -64, -1)
+  redis.call('PUBLISH', K.events, id .. ' ' .. version)
+end
+
+local function models_of(need)
+  local text = redis.call('GET', K.need .. need)
+  if not text then return {} end
+  local seen, found = {}, {}
+  for _, choice in ipairs(cjson.decode(text).models) do
+    local file = string.gsub(choice.value, '\\', '/')
+    if not seen[file] then seen[file] = true; found[#found + 1] = file end
+  end
+  return found
+end
+
+-- Puts a task into its tenant's queue for its need, at its old place when it comes back.
+local function join_queue(id)
+  local t = redis.call('HMGET', K.task .. id, 'tenant', 'need', 'order', 'work')
+  local tenant, need = t[1], t[2]
+  local name = tenant .. ':' .. need
+  redis.call('HSET', K.task .. id, 'state', 'queued', 'queuedMs', now)
+  redis.call('ZADD', K.queue .. name, t[3], id)
+  redis.call('ZADD', K.short .. name, t[4], id)
+  if redis.call('ZCARD', K.queue .. name) == 1 then
+    for _, model in ipairs(models_of(need)) do redis.call('SADD', K.waiting .. model, name) end
+  end
+  redis.call('ZADD', K.queues .. tenant, 'LT', t[3], need)
+  redis.call('HINCRBY', K.queued, tenant, 1)
+  if not redis.call('ZSCORE', K.flows, tenant) then
+    local v = tonumber(redis.call('HGET', K.fairness, 'v') or '0')
+    local s = tonumber(redis.call('HGET', K.fairness, 's:' .. tenant) or '0')
+    redis.call('ZADD', K.flows, math.max(v, s), tenant)
+  end
+  redis.call('PUBLISH', K.wakeDispatch, id)
+end
+
+-- Takes a task out of its queue; false when it is not there.
+local function leave_queue(id)
+  local t = redis.call('HMGET', K.task .. id, 'tenant', 'need')
+  local tenant, need = t[1], t[2]
+  local name = tenant .. ':' .. need
+  if redis.call('ZREM', K.queue .. name, id) == 0 then return false end
+  redis.call('ZREM', K.short .. name, id)
+  if redis.call('HINCRBY', K.queued, tenant, -1) <= 0 then redis.call('HDEL', K.queued, tenant) end
+  local head = redis.call('ZRANGE', K.queue .. name, 0, 0, 'WITHSCORES')
+  if head[2] then
+    redis.call('ZADD', K.queues .. tenant, 'XX', head[2], need)
+    return true
+  end
+  redis.call('ZREM', K.queues .. tenant, need)
+  for _, model in ipairs(models_of(need)) do redis.call('SREM', K.waiting .. model, name) end
+  if redis.call('EXISTS', K.queues .. tenant) == 0 then redis.call('ZREM', K.flows, tenant) end
+  return true
+end
+
+-- Moves a tenant's place in the fair queue by GPU-seconds: a charge, or a correction when negative.
+local function charge(tenant, seconds)
+  local s = tonumber(redis.call('HGET', K.fairness, 's:' .. tenant) or '0') + seconds
+  redis.call('HSET', K.fairness, 's:' .. tenant, tostring(s))
+  if redis.call('ZSCORE', K.flows, tenant) then redis.call('ZINCRBY', K.flows, seconds, tenant) end
+end
+
+-- Replaces the estimate that claim charged by what was really used.
+local function settle_charge(id, used)
+  local t = redis.call('HMGET', K.task .. id, 'tenant', 'charged')
+  local charged = tonumber(t[2] or '0') or 0
+  if charged ~= used then charge(t[1], used - charged) end
+  redis.call('HDEL', K.task .. id, 'charged')
+end
+
+local function empty_slot(node)
+  redis.call('HDEL', K.node .. node, 'slotTask', 'slotToken')
+  redis.call('ZREM', K.slots, node)
+  redis.call('PUBLISH', K.wakeDispatch, node)
+end
+
+-- The task no longer occupies a slot, whatever comes next for it.
+local function leave_slot(id, used)
+  local t = redis.call('HMGET', K.task .. id, 'tenant', 'node', 'token')
+  settle_charge(id, used)
+  if redis.call('HINCRBY', K.running, t[1], -1) <= 0 then redis.call('HDEL', K.running, t[1]) end
+  if t[2] and redis.call('HGET', K.node .. t[2], 'slotToken') == t[3] then empty_slot(t[2]) end
+end
+
+local function watch_time(id)
+  local deadline = tonumber(field(id, 'deadlineMs')) or 0
+  if deadline > 0 then redis.call('ZADD', K.deadlines, deadline, id) else redis.call('ZREM', K.deadlines, id) end
+end
+
+-- Makes a state final and starts the retention of everything that belongs to the task.
+local function finish(id, state, event, reason)
+  redis.call('HSET', K.task .. id, 'state', state, 'finishedMs', now)
+  redis.call('ZREM', K.deadlines, id)
+  record(id, event, reason)
+  redis.call('HINCRBY', K.counters, state, 1)
+  local keep = state == 'failed' and L.keepFailedMs or L.keepMs
+  for _, name in ipairs({ 'task', 'body', 'result', 'journal' }) do redis.call('PEXPIRE', K[name] .. id, keep) end
+  redis.call('SET', K.gone .. id, field(id, 'tenant'), 'PX', keep * 2)
+end
+
+local function fail_with(id, problem, reason)
+  redis.call('SET', K.result .. id, problem)
+  finish(id, 'failed', 'task.failed', reason)
+end
+
+local function avoid_node(id, node)
+  if node == '' then return end
+  local list = field(id, 'avoid')
+  if not string.find(',' .. list .. ',', ',' .. node .. ',', 1, true) then
+    redis.call('HSET', K.task .. id, 'avoid', list == '' and node or list .. ',' .. node)
+  end
+end
+
+-- Sends a task back after an attempt that gave no result, or fails it when the budget of that class is used up.
+-- The caller has taken it out of its slot. Returns 'retried' or 'failed'.
+local function retry(id, class, budget, delay, exhausted, avoid)
+  if redis.call('HINCRBY', K.task .. id, 'used:' .. class, 1) > budget then
+    fail_with(id, exhausted, class)
+    return 'failed'
+  end
+  if avoid then avoid_node(id, field(id, 'node')) end
+  redis.call('HDEL', K.task .. id, 'token', 'node', 'startedMs', 'outputs')
+  redis.call('DEL', K.result .. id)
+  watch_time(id)
+  if delay > 0 then
+    redis.call('HSET', K.task .. id, 'state', 'delayed')
+    redis.call('ZADD', K.delayed, now + delay, id)
+  else
+    join_queue(id)
+  end
+  record(id, 'task.retried', class)
+  return 'retried'
+end
+
+-- Ends a slot whose holder is gone. The task goes back only if it still carries the slot's token.
+local function recover(node)
+  local n = redis.call('HMGET', K.node .. node, 'slotTask', 'slotToken')
+  local id, token = n[1], n[2]
+  empty_slot(node)
+  if not id then return false end
+  local t = redis.call('HMGET', K.task .. id, 'state', 'token', 'claimedMs')
+  if (t[1] ~= 'leased' and t[1] ~= 'running') or t[2] ~= token then return false end
+  leave_slot(id, 0)
+  retry(id, 'lost', L.lostBudget, 0, L.lostProblem, true)
+  return id
+end
+
+-- Seconds that an attempt has held its slot.
+local function held_seconds(id)
+  return math.max(0, now - (tonumber(field(id, 'claimedMs')) or now)) / 1000
+end

@@ -1,0 +1,57 @@
+-- Ends what ran out of time: slots, back-offs, deadlines; forgets nodes that were silent for a day. Any number of balancers may sweep.
+-- ARGV 1 how many of each at most
+-- Returns {recovered, queued, expired, timed out, held back (1 when the blindness guard postponed recoveries)}
+local limit = tonumber(ARGV[1])
+local function due(key) return redis.call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, limit) end
+
+-- If nobody swept for a while, or many nodes fell silent at once, it was probably we who were blind: wait one more lease.
+local last = tonumber(redis.call('HGET', K.counters, 'lastSweepMs') or '0')
+redis.call('HSET', K.counters, 'lastSweepMs', now)
+local ended = due(K.slots)
+local known = redis.call('ZCOUNT', K.nodes, now - L.blindMs * 2, '+inf')
+local blind = last > 0 and now - last > L.blindMs
+local guarded = tonumber(redis.call('HGET', K.counters, 'guardedMs') or '0')
+if #ended >= 3 and #ended * 2 >= known and now - guarded > L.leaseMs * 3 then blind = true end
+if blind and #ended > 0 then
+  redis.call('HSET', K.counters, 'guardedMs', now)
+  for _, node in ipairs(ended) do redis.call('ZADD', K.slots, now + L.leaseMs, node) end
+  ended = {}
+end
+
+local recovered, timed_out, expired = 0, 0, 0
+for _, node in ipairs(ended) do
+  if recover(node) then recovered = recovered + 1 end
+end
+
+local delayed = due(K.delayed)
+for _, id in ipairs(delayed) do
+  redis.call('ZREM', K.delayed, id)
+  if field(id, 'state') == 'delayed' then
+    join_queue(id)
+    record(id, 'task.queued', 'back-off is over')
+  end
+end
+
+for _, id in ipairs(due(K.deadlines)) do
+  local t = redis.call('HMGET', K.task .. id, 'state', 'deadlineMs', 'tenant', 'node')
+  redis.call('ZREM', K.deadlines, id)
+  if t[1] == 'queued' or t[1] == 'delayed' then
+    if t[1] == 'queued' then leave_queue(id) else redis.call('ZREM', K.delayed, id) end
+    finish(id, 'expired', 'task.expired', 'deadline')
+    expired = expired + 1
+  elseif t[1] == 'leased' or t[1] == 'running' then
+    settle_charge(id, held_seconds(id))
+    if redis.call('HINCRBY', K.running, t[3], -1) <= 0 then redis.call('HDEL', K.running, t[3]) end
+    fail_with(id, tonumber(t[2] or '0') > 0 and tonumber(t[2]) <= now and L.deadlineProblem or L.timeoutProblem, 'timed out')
+    redis.call('PUBLISH', K.wake .. t[4], 'cancel')
+    timed_out = timed_out + 1
+  end
+end
+
+for _, node in ipairs(redis.call('ZRANGEBYSCORE', K.nodes, '-inf', now - L.keepNodeMs, 'LIMIT', 0, limit)) do
+  if not redis.call('ZSCORE', K.slots, node) then
+    redis.call('ZREM', K.nodes, node)
+    redis.call('DEL', K.node .. node)
+  end
+end
+return { recovered, #delayed, expired, timed_out, blind and 1 or 0 }

@@ -1,0 +1,56 @@
+import { EventEmitter } from 'node:events'
+import type { Progress } from '@comfy-balancer/contract/task'
+import type { Redis } from 'ioredis'
+import { createKeys } from './keys.ts'
+
+export type Hints = Awaited<ReturnType<typeof createHints>>
+
+/**
+ * What Pub/Sub says: that there is something to read. Hints get lost; whoever waits for one also looks by the clock. One subscriber
+ * connection serves the whole process.
+ */
+export const createHints = async (subscriber: Redis, publisher: Redis, prefix: string) => {
+  const keys = createKeys(prefix)
+  const emitter = new EventEmitter().setMaxListeners(0)
+  const channels = { events: keys.events(), progress: keys.progress(), dispatch: keys.wakeDispatch() }
+  subscriber.on('message', (channel: string, message: string) => {
+    if (channel === channels.events) emitter.emit(`task:${message.slice(0, message.indexOf(' '))}`)
+    else if (channel === channels.dispatch) emitter.emit('dispatch')
+    else if (channel === channels.progress) emitProgress(emitter, message)
+    else emitter.emit(channel)
+  })
+  await subscriber.subscribe(channels.events, channels.progress, channels.dispatch)
+
+  const on = (event: string, listener: (...args: never[]) => void): (() => void) => {
+    emitter.on(event, listener as (...args: unknown[]) => void)
+    return () => void emitter.off(event, listener as (...args: unknown[]) => void)
+  }
+
+  return {
+    /** A task has a new journal entry. Returns the way to stop listening, as all of these do. */
+    onTask: (id: string, listener: () => void) => on(`task:${id}`, listener),
+
+    /** A running task got further. */
+    onProgress: (id: string, listener: (progress: Progress) => void) => on(`progress:${id}`, listener),
+
+    /** There may be something to dispatch. */
+    onDispatch: (listener: () => void) => on('dispatch', listener),
+
+    /** The slot or the attempt of a node changed. */
+    async onNode(node: string, listener: () => void) {
+      await subscriber.subscribe(keys.wake(node))
+      return on(keys.wake(node), listener)
+    },
+
+    /** Tells whoever follows this task how far it is; nothing is stored. */
+    async progress(id: string, progress: Progress): Promise<void> {
+      await publisher.publish(channels.progress, `${id} ${JSON.stringify(progress)}`)
+    }
+  }
+}
+
+const emitProgress = (emitter: EventEmitter, message: string): void => {
+  const space = message.indexOf(' ')
+  const event = `progress:${message.slice(0, space)}`
+  if (emitter.listenerCount(event) > 0) emitter.emit(event, JSON.parse(message.slice(space + 1)))
+}

@@ -1,0 +1,73 @@
+/**
+ * Every name in Redis, each with its type. They all begin with one prefix that is a hash tag, so that a script may touch any of them in a
+ * cluster. The scripts get this very table.
+ */
+export const keyNames = {
+  /** hash: state, version, attempt, token, node, tenant, need, work, order, times, budgets used, deadline */
+  task: 'task:',
+  /** string: the request as it came */
+  body: 'body:',
+  /** string: output manifest, or problem of a failed task */
+  result: 'result:',
+  /** list: at most 64 state events, as old as the task */
+  journal: 'journal:',
+  /** string: tenant of a task whose record has expired, for a while */
+  gone: 'gone:',
+  /** zset: waiting tasks of one tenant and need by order score */
+  queue: 'queue:',
+  /** zset: the same tasks by work */
+  short: 'short:',
+  /** zset: the needs that a tenant waits with, by the order score of the foremost task */
+  queues: 'queues:',
+  /** set: `tenant:need` of the queues whose need includes this model */
+  waiting: 'waiting:',
+  /** string: what a need asks for, by digest */
+  need: 'need:',
+  /** zset: tenants with waiting tasks by virtual start time */
+  flows: 'flows',
+  /** hash: virtual time `v`, and by tenant the next start `s:`, overtakes `o:` */
+  fairness: 'fairness',
+  /** hash: tasks in a slot by tenant */
+  running: 'running',
+  /** hash: waiting tasks by tenant */
+  queued: 'queued',
+  /** hash: totals by state, last sweep */
+  counters: 'counters',
+  /** zset: node → end of its slot */
+  slots: 'slots',
+  /** zset: task → when its back-off ends */
+  delayed: 'delayed',
+  /** zset: task → when it runs out of time */
+  deadlines: 'deadlines',
+  /** zset: node → last heartbeat */
+  nodes: 'nodes',
+  /** hash: epoch, url, labels, report, slot */
+  node: 'node:',
+  /** string: classes and models that equal nodes share, by digest */
+  catalog: 'catalog:',
+  /** zset: a tenant's tasks by time of acceptance */
+  tasks: 'tasks:',
+  /** string: task id and hash of the request */
+  idempotency: 'idempotency:',
+  /** hash: learned seconds of one need */
+  stats: 'stats:',
+  /** string: the balancer that showed itself last, gone when none did for a while */
+  balancer: 'balancer',
+  /** channel of one node: its slot or its attempt changed */
+  wake: 'wake:',
+  /** channel: there may be something to dispatch */
+  wakeDispatch: 'wake-dispatch',
+  /** channel: `task version`, there is a new journal entry */
+  events: 'events',
+  /** channel: progress of running tasks, never stored */
+  progress: 'progress'
+} as const
+
+/** Builds full names from a prefix such as `{cb}:`. */
+export type Keys = { readonly [Name in keyof typeof keyNames]: (...parts: string[]) => string }
+
+/** The key functions of one ledger. `prefix` must be a hash tag ending in a colon. */
+export const createKeys = (prefix: string): Keys =>
+  Object.fromEntries(
+    Object.entries(keyNames).map(([name, text]) => [name, (...parts: string[]) => prefix + text + parts.join(':')])
+  ) as Keys

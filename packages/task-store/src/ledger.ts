@@ -1,0 +1,36 @@
+import type { Redis } from 'ioredis'
+import { type Attempts, createAttempts } from './attempts.ts'
+import { createKeys } from './keys.ts'
+import { defaultLimits, type Limits } from './limits.ts'
+import { createNodes, type Nodes } from './nodes.ts'
+import { createRecovery, type Recovery } from './recovery.ts'
+import { loadScripts } from './scripts.ts'
+import { createTasks, type Tasks } from './tasks.ts'
+import { createWaiting, type Waiting } from './waiting.ts'
+
+/** Tasks, queues, slots and nodes in Redis. Everything that changes goes through one script per transition. */
+export type Ledger = {
+  readonly tasks: Tasks
+  readonly attempts: Attempts
+  readonly nodes: Nodes
+  readonly waiting: Waiting
+  readonly recovery: Recovery
+  readonly limits: Limits
+  readonly prefix: string
+}
+
+/** Builds the ledger on one connection. `prefix` is a hash tag that ends in a colon. */
+export const createLedger = (redis: Redis, prefix = '{cb}:', limits: Limits = defaultLimits): Ledger => {
+  const keys = createKeys(prefix)
+  const run = loadScripts(redis, prefix, limits)
+  const deps = { redis, keys, run, limits }
+  return {
+    tasks: createTasks(deps),
+    attempts: createAttempts(deps),
+    nodes: createNodes(deps),
+    waiting: createWaiting(deps),
+    recovery: createRecovery(deps),
+    limits,
+    prefix
+  }
+}

@@ -1,0 +1,54 @@
+import { problem } from '@comfy-balancer/contract/problem'
+import { retryRules } from '@comfy-balancer/domain/retry'
+
+/** The ledger's times and bounds. All in ms unless the name says otherwise; every process on one ledger must use the same. */
+export type Limits = {
+  /** How long a slot lasts without a heartbeat that names its token. */
+  readonly leaseMs: number
+  /** A node silent for longer takes no new task: three missed heartbeats. */
+  readonly aliveMs: number
+  /** Without a sweep for so long we assume that we were blind, not that the nodes died. */
+  readonly blindMs: number
+  /** How long succeeded, cancelled and expired tasks are kept. */
+  readonly keepMs: number
+  readonly keepFailedMs: number
+  /** How long a silent node stays known: its capabilities still count for admission. */
+  readonly keepNodeMs: number
+  /** How long needs and what was learned about them are kept after their last use; longer than any task may wait. */
+  readonly keepNeedMs: number
+  readonly idempotencyMs: number
+  /** Tasks that may wait in all. */
+  readonly maxQueued: number
+  /** Tasks of one tenant that a listing reaches. */
+  readonly maxListed: number
+}
+
+const second = 1000
+const hour = 3_600 * second
+
+export const defaultLimits: Limits = {
+  leaseMs: 5 * second,
+  aliveMs: 3 * second,
+  blindMs: 5 * second,
+  keepMs: 24 * hour,
+  keepFailedMs: 7 * 24 * hour,
+  keepNodeMs: 24 * hour,
+  keepNeedMs: 15 * 24 * hour,
+  idempotencyMs: 24 * hour,
+  maxQueued: 100_000,
+  maxListed: 10_000
+}
+
+/** The limits as the scripts read them, with the problems that only a script can decide on. */
+export const scriptLimits = (limits: Limits): Readonly<Record<string, number | string>> => ({
+  ...limits,
+  lostBudget: retryRules.lost.budget,
+  lostProblem: JSON.stringify(
+    problem(
+      'attempts-exhausted',
+      `the lease ran out under ${retryRules.lost.budget + 1} attempts: several nodes went away with this task`
+    )
+  ),
+  timeoutProblem: JSON.stringify(problem('timed-out', 'an attempt took longer than timeoutSeconds')),
+  deadlineProblem: JSON.stringify(problem('timed-out', 'the task did not finish within deadlineSeconds'))
+})

@@ -1,0 +1,57 @@
+import { readFileSync } from 'node:fs'
+import type { Redis } from 'ioredis'
+import { keyNames } from './keys.ts'
+import { type Limits, scriptLimits } from './limits.ts'
+
+/** Each transition of the ledger, and the flags it runs under: only `enqueue` may be refused because memory is full. */
+const scriptFlags = {
+  enqueue: '',
+  candidates: 'no-writes',
+  claim: 'allow-oom',
+  heartbeat: 'allow-oom',
+  start: 'allow-oom',
+  output: 'allow-oom',
+  complete: 'allow-oom',
+  fail: 'allow-oom',
+  release: 'allow-oom',
+  cancel: 'allow-oom',
+  sweep: 'allow-oom',
+  register: 'allow-oom',
+  suspect: 'allow-oom'
+} as const
+
+export type ScriptName = keyof typeof scriptFlags
+
+/** Runs one script; the answer is as Redis gave it. Rejects when Redis is away or refuses. */
+export type RunScript = (name: ScriptName, ...args: (string | number)[]) => Promise<unknown>
+
+const luaText = (value: string): string => `[==[${value}]==]`
+
+const table = (name: string, entries: Readonly<Record<string, string | number>>): string =>
+  `local ${name} = {${Object.entries(entries)
+    .map(([key, value]) => `${key}=${typeof value === 'number' ? value : luaText(value)}`)
+    .join(',')}}`
+
+const read = (file: string): string => readFileSync(new URL(`../../scripts/${file}.lua`, import.meta.url), 'utf8')
+
+/**
+ * Loads the scripts into a client under one key prefix. Each is the shared part plus its own file; `defineCommand` sends it by digest and
+ * loads it again when a restarted Redis has forgotten it. The prefix is the only declared key: every other has its hash tag.
+ */
+export const loadScripts = (redis: Redis, prefix: string, limits: Limits): RunScript => {
+  const names = Object.fromEntries(Object.entries(keyNames).map(([name, text]) => [name, prefix + text]))
+  const shared = [table('K', names), table('L', scriptLimits(limits)), read('ledger')].join('\n')
+  const commands = new Map<ScriptName, string>()
+  for (const [name, flags] of Object.entries(scriptFlags) as [ScriptName, string][]) {
+    const command = `ledger:${prefix}:${name}`
+    const shebang = flags ? `#!lua flags=${flags}` : '#!lua'
+    redis.defineCommand(command, { numberOfKeys: 1, lua: `${shebang}\n${shared}\n${read(name)}` })
+    commands.set(name, command)
+  }
+  return (name, ...args) => {
+    const command = (redis as unknown as Record<string, (...args: (string | number)[]) => Promise<unknown>>)[
+      commands.get(name)!
+    ]!
+    return command.call(redis, prefix, ...args)
+  }
+}

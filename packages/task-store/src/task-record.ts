@@ -1,0 +1,58 @@
+import type { LedgerState } from '@comfy-balancer/domain/task-state'
+
+/** A task as the ledger holds it. Instants are Redis milliseconds. */
+export type TaskRecord = {
+  readonly id: string
+  readonly state: LedgerState
+  readonly version: number
+  readonly tenant: string
+  readonly attempt: number
+  readonly token: string | undefined
+  readonly node: string | undefined
+  readonly need: string
+  readonly work: number
+  readonly outputs: readonly string[]
+  readonly priority: number
+  readonly timeoutSeconds: number
+  readonly createdMs: number
+  readonly firstClaimedMs: number | undefined
+  readonly claimedMs: number | undefined
+  readonly startedMs: number | undefined
+  readonly finishedMs: number | undefined
+  readonly charged: number
+  readonly loadSeconds: number | undefined
+  readonly executionSeconds: number | undefined
+  readonly clientId: string | undefined
+  readonly metadata: Readonly<Record<string, unknown>>
+}
+
+const number = (text: string | undefined): number | undefined => (text ? Number(text) : undefined)
+
+/** Reads a task's hash; undefined when there is none. */
+export const readTaskRecord = (id: string, hash: Readonly<Record<string, string>>): TaskRecord | undefined => {
+  if (!hash.state) return undefined
+  return {
+    id,
+    state: hash.state as LedgerState,
+    version: Number(hash.version),
+    tenant: hash.tenant ?? '',
+    attempt: Number(hash.attempt),
+    token: hash.token,
+    node: hash.node,
+    need: hash.need ?? '',
+    work: Number(hash.work),
+    outputs: JSON.parse(hash.outputNodes ?? '[]'),
+    priority: Number(hash.priority),
+    timeoutSeconds: Number(hash.timeoutMs) / 1000,
+    createdMs: Number(hash.createdMs),
+    firstClaimedMs: number(hash.firstClaimedMs),
+    claimedMs: number(hash.claimedMs),
+    startedMs: number(hash.startedMs),
+    finishedMs: number(hash.finishedMs),
+    charged: Number(hash.charged ?? 0),
+    loadSeconds: number(hash.loadSeconds),
+    executionSeconds: number(hash.executionSeconds),
+    clientId: hash.clientId,
+    metadata: JSON.parse(hash.metadata ?? '{}')
+  }
+}

@@ -1,0 +1,122 @@
+import type { TaskEvent } from '@comfy-balancer/contract/event'
+import type { Need } from '@comfy-balancer/contract/need'
+import type { Problem } from '@comfy-balancer/contract/problem'
+import type { LedgerState } from '@comfy-balancer/domain/task-state'
+import type { StoredOutput } from './manifest.ts'
+import { needDigest } from './need-digest.ts'
+import type { StoreDeps } from './store-deps.ts'
+import { readTaskRecord, type TaskRecord } from './task-record.ts'
+
+/** A task about to be accepted. */
+export type NewTask = {
+  readonly id: string
+  readonly tenant: string
+  readonly body: string
+  readonly need: Need
+  readonly outputs: readonly string[]
+  readonly work: number
+  readonly priority: number
+  readonly timeoutSeconds: number
+  readonly deadlineSeconds: number
+  readonly clientId: string | undefined
+  readonly metadata: Readonly<Record<string, unknown>>
+  readonly idempotency: { readonly key: string; readonly requestHash: string } | undefined
+}
+
+export type Accepted =
+  | { readonly kind: 'accepted' | 'replayed'; readonly id: string }
+  | { readonly kind: 'key-reused' }
+  | { readonly kind: 'queue-full'; readonly waiting: number }
+
+/** What a task ended with so far: its outputs, or the problem it failed with. */
+export type TaskResult = { readonly outputs: readonly StoredOutput[]; readonly error: Problem | undefined }
+
+export type Tasks = ReturnType<typeof createTasks>
+
+/** One point of priority is worth six seconds in the queue: 100 is ten minutes' head start, and nothing starves (dispatch.md). */
+const headStartMs = 6_000
+
+/** Accepting, reading, listing and cancelling tasks. */
+export const createTasks = ({ redis, keys, run }: StoreDeps) => ({
+  /** Accepts a task, or says why not. Safe to repeat with the same id or idempotency key. */
+  async enqueue(task: NewTask): Promise<Accepted> {
+    const fields = {
+      work: task.work,
+      priority: task.priority,
+      timeoutMs: task.timeoutSeconds * 1000,
+      outputNodes: JSON.stringify(task.outputs),
+      metadata: JSON.stringify(task.metadata),
+      ...(task.clientId === undefined ? {} : { clientId: task.clientId })
+    }
+    const [kind, detail] = (await run(
+      'enqueue',
+      task.id,
+      task.tenant,
+      task.idempotency?.key ?? '',
+      task.idempotency?.requestHash ?? '',
+      task.body,
+      needDigest(task.need),
+      JSON.stringify(task.need),
+      task.priority * headStartMs,
+      task.deadlineSeconds * 1000,
+      ...Object.entries(fields).flat()
+    )) as [Accepted['kind'], string]
+    if (kind === 'queue-full') return { kind, waiting: Number(detail) }
+    return kind === 'key-reused' ? { kind } : { kind, id: detail }
+  },
+
+  /** The task's record; undefined when it is not there, or belongs to another tenant. */
+  async find(id: string, tenant?: string): Promise<TaskRecord | undefined> {
+    const record = readTaskRecord(id, await redis.hgetall(keys.task(id)))
+    return record && (tenant === undefined || record.tenant === tenant) ? record : undefined
+  },
+
+  /** True when there was such a task of this tenant and its retention has ended lately. */
+  async isGone(id: string, tenant: string): Promise<boolean> {
+    return (await redis.get(keys.gone(id))) === tenant
+  },
+
+  /** The request as it came, to the letter. */
+  async body(id: string): Promise<string | undefined> {
+    return (await redis.get(keys.body(id))) ?? undefined
+  },
+
+  async result(record: TaskRecord): Promise<TaskResult> {
+    const text = await redis.get(keys.result(record.id))
+    if (!text) return { outputs: [], error: undefined }
+    return record.state === 'failed'
+      ? { outputs: [], error: JSON.parse(text) }
+      : { outputs: JSON.parse(text), error: undefined }
+  },
+
+  /** How many tasks of the same need and tenant stand before it, plus one. */
+  async position(record: TaskRecord): Promise<number> {
+    const rank = await redis.zrank(keys.queue(record.tenant, record.need), record.id)
+    return (rank ?? 0) + 1
+  },
+
+  /** The journal's entries after a version, oldest first; at most the last 64 are kept. */
+  async journal(id: string, afterVersion: number): Promise<TaskEvent[]> {
+    const entries = await redis.lrange(keys.journal(id), 0, -1)
+    return entries
+      .map(text => JSON.parse(text) as Omit<TaskEvent, 'at'> & { at: number })
+      .filter(entry => entry.version > afterVersion)
+      .map(entry => ({ ...entry, at: new Date(entry.at).toISOString() }))
+  },
+
+  /** Ids of a tenant's tasks accepted before an instant, newest first, with that instant for the next page. */
+  async list(
+    tenant: string,
+    beforeMs: number | undefined,
+    limit: number
+  ): Promise<{ id: string; createdMs: number }[]> {
+    const from = beforeMs === undefined ? '+inf' : `(${beforeMs}`
+    const rows = await redis.zrevrangebyscore(keys.tasks(tenant), from, '-inf', 'WITHSCORES', 'LIMIT', 0, limit)
+    return rows.flatMap((id, i) => (i % 2 === 0 ? [{ id, createdMs: Number(rows[i + 1]) }] : []))
+  },
+
+  /** Cancels; the answer is 'cancelled', 'not-found' or the state in which the task had finished already. */
+  async cancel(id: string, tenant: string): Promise<'cancelled' | 'not-found' | LedgerState> {
+    return (await run('cancel', id, tenant)) as 'cancelled' | 'not-found' | LedgerState
+  }
+})

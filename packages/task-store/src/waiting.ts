@@ -1,0 +1,128 @@
+import type { Need } from '@comfy-balancer/contract/need'
+import type { Candidate, Flow } from '@comfy-balancer/domain/policy'
+import type { Learned } from '@comfy-balancer/domain/prediction'
+import type { StoreDeps } from './store-deps.ts'
+
+/** A bounded look at what waits. `nowMs` is the ledger's time. */
+export type Look = {
+  readonly nowMs: number
+  readonly waiting: number
+  readonly flows: ReadonlyMap<string, Flow>
+  readonly candidates: readonly Candidate[]
+}
+
+/** What waits in all. */
+export type Backlog = {
+  readonly queuedByTenant: Readonly<Record<string, number>>
+  readonly delayed: number
+  readonly running: number
+  readonly finished: Readonly<Record<string, number>>
+}
+
+export type Waiting = ReturnType<typeof createWaiting>
+
+/** The bounds of one look: 64 tenants, 64 queues (as many again for resident models), 16 tasks by order and 16 by work of each. */
+const lookBounds = [64, 64, 16] as const
+/** Needs are immutable under their digest; so many are kept in memory. */
+const maxNeeds = 5_000
+
+/** What dispatch reads: candidates, and what was learned about their needs. */
+export const createWaiting = ({ redis, keys, run }: StoreDeps) => {
+  const needs = new Map<string, Need>()
+
+  const need = async (digest: string): Promise<Need | undefined> => {
+    const known = needs.get(digest)
+    if (known) return known
+    const text = await redis.get(keys.need(digest))
+    if (!text) return undefined
+    if (needs.size >= maxNeeds) needs.clear()
+    const found: Need = JSON.parse(text)
+    needs.set(digest, found)
+    return found
+  }
+
+  return {
+    need,
+
+    /** Candidates for the free nodes, given the models that these hold. */
+    async look(resident: readonly string[]): Promise<Look> {
+      const [now, waiting, flowRows, taskRows] = (await run('candidates', ...lookBounds, ...resident)) as [
+        number,
+        number,
+        string[],
+        string[]
+      ]
+      const flows = new Map(
+        chunks(flowRows, 3).map(([tenant, start, overtaken]) => [
+          tenant!,
+          { start: Number(start), overtaken: Number(overtaken) }
+        ])
+      )
+      const rows = chunks(taskRows, 6)
+      const found = await Promise.all(rows.map(row => need(row[2]!)))
+      const candidates = rows.flatMap(([id, tenant, needId, order, work, avoid], i) => {
+        const known = found[i]
+        if (!known) return []
+        return [
+          {
+            id: id!,
+            tenant: tenant!,
+            needId: needId!,
+            need: known,
+            orderMs: Number(order),
+            work: Number(work),
+            avoid: avoid ? avoid.split(',') : []
+          }
+        ]
+      })
+      return { nowMs: Number(now), waiting: Number(waiting), flows, candidates }
+    },
+
+    /** What finished attempts taught about a need. */
+    async learned(needId: string): Promise<Learned> {
+      const stats = await redis.hgetall(keys.stats(needId))
+      return { load: meansOf(stats, 'load'), execution: meansOf(stats, 'execution') }
+    },
+
+    /** The need of the task in a slot, its predicted seconds and when it was claimed. */
+    async inSlot(
+      task: string
+    ): Promise<{ need: Need; needId: string; predictedSeconds: number; claimedMs: number } | undefined> {
+      const [needId, charged, claimedMs] = await redis.hmget(keys.task(task), 'need', 'charged', 'claimedMs')
+      const known = needId ? await need(needId) : undefined
+      if (!known || !needId) return undefined
+      return { need: known, needId, predictedSeconds: Number(charged ?? 0), claimedMs: Number(claimedMs ?? 0) }
+    },
+
+    async backlog(): Promise<Backlog> {
+      const [queued, delayed, running, counters] = await Promise.all([
+        redis.hgetall(keys.queued()),
+        redis.zcard(keys.delayed()),
+        redis.hgetall(keys.running()),
+        redis.hgetall(keys.counters())
+      ])
+      const { lastSweepMs: _, guardedMs: __, ...finished } = counters
+      return {
+        queuedByTenant: numbers(queued),
+        delayed,
+        running: Object.values(running).reduce((sum, count) => sum + Number(count), 0),
+        finished: numbers(finished)
+      }
+    }
+  }
+}
+
+const numbers = (hash: Readonly<Record<string, string>>): Record<string, number> =>
+  Object.fromEntries(Object.entries(hash).map(([name, value]) => [name, Number(value)]))
+
+const chunks = (row: readonly string[], size: number): string[][] =>
+  Array.from({ length: Math.floor(row.length / size) }, (_, i) => row.slice(i * size, (i + 1) * size))
+
+const meansOf = (stats: Readonly<Record<string, string>>, name: string): Learned['load'] => ({
+  fleet: stats[name] === undefined ? undefined : Number(stats[name]),
+  byNode: new Map(
+    Object.entries(stats)
+      .filter(([field]) => field.startsWith(`${name}:`))
+      .map(([field, value]) => [field.slice(name.length + 1), Number(value)])
+  )
+})

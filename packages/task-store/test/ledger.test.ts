@@ -1,0 +1,434 @@
+import { randomUUID } from 'node:crypto'
+import type { NodeReport } from '@comfy-balancer/contract/node'
+import { problem } from '@comfy-balancer/contract/problem'
+import t, { type Test } from 'tap'
+import { connect, serverFault } from '../src/connection.ts'
+import { createKeys } from '../src/keys.ts'
+import type { Limits } from '../src/limits.ts'
+import { openScratchLedger } from '../src/scratch-ledger.ts'
+import type { NewTask } from '../src/tasks.ts'
+
+const open = (t: Test, limits: Partial<Limits> = {}) => {
+  const { ledger, redis, close } = openScratchLedger(limits)
+  t.teardown(close)
+  return { ...ledger, redis, keys: createKeys(ledger.prefix) }
+}
+type Opened = ReturnType<typeof open>
+
+const aReport = (resident: string[] = []): NodeReport => ({
+  comfyui: { up: true, version: '0.3.64', queueRemaining: 0, foreign: 0 },
+  gpus: [],
+  host: { cpuUtilization: null, memoryTotalBytes: null, memoryUsedBytes: null },
+  resident,
+  catalog: 'c1',
+  progress: null
+})
+
+const aTask = (more: Partial<NewTask> = {}): NewTask => ({
+  id: `task_${randomUUID().replaceAll('-', '')}`,
+  tenant: 'default',
+  body: '{"prompt":{}}',
+  need: { classes: ['A'], models: [], files: [], labels: {} },
+  outputs: ['9'],
+  work: 1,
+  priority: 50,
+  timeoutSeconds: 600,
+  deadlineSeconds: 3_600,
+  clientId: undefined,
+  metadata: {},
+  idempotency: undefined,
+  ...more
+})
+
+const enqueue = async (ledger: Opened, more: Partial<NewTask> = {}): Promise<string> => {
+  const task = aTask(more)
+  const accepted = await ledger.tasks.enqueue(task)
+  if (accepted.kind !== 'accepted') throw new Error(accepted.kind)
+  return task.id
+}
+
+const register = (ledger: Opened, id: string, epoch = 'e1', more: { url?: string; adoptToken?: string } = {}) =>
+  ledger.nodes.register({
+    id,
+    epoch,
+    url: more.url ?? `http://${id}`,
+    labels: {},
+    catalog: { digest: 'c1', text: '{}' },
+    report: aReport(),
+    intent: 'ready',
+    adoptToken: more.adoptToken
+  })
+
+const claim = (ledger: Opened, task: string, node = 'n1', nonce = 'token-1', epoch = 'e1') =>
+  ledger.attempts.claim({ node, epoch, task, nonce, predictedSeconds: 10, why: {}, overtakes: [] })
+
+const beat = (ledger: Opened, token?: string, node = 'n1', epoch = 'e1') =>
+  ledger.nodes.heartbeat(node, epoch, aReport(), 'ready', token)
+
+const spent = { gpuSeconds: 4, loadSeconds: 1, executionSeconds: 3, loaded: true }
+const anOutput = {
+  attempt: 1,
+  index: 0,
+  path: 'p',
+  filename: 'a.png',
+  mediaType: 'image/png',
+  bytes: 3,
+  sha256: 's',
+  graphNode: '9',
+  kind: 'image',
+  durable: true
+}
+
+/** Where a task is: in a queue, in back-off or in a slot. While it has not ended it must be in exactly one (S7). */
+const places = async (ledger: Opened, id: string): Promise<string[]> => {
+  const { redis, keys } = ledger
+  const found: string[] = []
+  for (const key of await redis.keys(`${keys.queue()}*`)) if (await redis.zscore(key, id)) found.push('queue')
+  if (await redis.zscore(keys.delayed(), id)) found.push('delayed')
+  for (const key of await redis.keys(`${keys.node()}*`))
+    if ((await redis.hget(key, 'slotTask')) === id) found.push('slot')
+  return found
+}
+
+t.test('a task goes from acceptance to its result, one version and one journal entry a step', async t => {
+  const ledger = open(t)
+  await register(ledger, 'n1')
+  const id = await enqueue(ledger, { metadata: { shotId: 1 }, clientId: 'me' })
+  t.same(await places(ledger, id), ['queue'])
+  t.equal(await claim(ledger, id), 'claimed')
+  t.same(await places(ledger, id), ['slot'])
+  t.equal((await ledger.tasks.find(id))?.state, 'leased')
+  t.same(await beat(ledger), { kind: 'run', task: id, token: 'token-1' })
+  t.equal(await ledger.attempts.start(id, 'token-1'), 'ok')
+  t.same(await beat(ledger, 'token-1'), { kind: 'ok' })
+  t.equal(await ledger.attempts.output(id, 'token-1', [anOutput]), 'ok')
+  t.equal(await ledger.attempts.complete(id, 'token-1', [anOutput], spent), 'ok')
+  const record = (await ledger.tasks.find(id))!
+  t.match(record, { state: 'succeeded', attempt: 1, node: 'n1', clientId: 'me', metadata: { shotId: 1 }, version: 5 })
+  t.same((await ledger.tasks.result(record)).outputs, [anOutput])
+  const journal = await ledger.tasks.journal(id, 0)
+  t.same(
+    journal.map(entry => [entry.version, entry.type, entry.state]),
+    [
+      [1, 'task.queued', 'queued'],
+      [2, 'task.dispatched', 'queued'],
+      [3, 'task.started', 'running'],
+      [4, 'task.output', 'running'],
+      [5, 'task.succeeded', 'succeeded']
+    ]
+  )
+  t.same((await ledger.tasks.journal(id, 4)).length, 1, 'a reader resumes after what it has seen')
+  t.same(await places(ledger, id), [])
+  t.same(await beat(ledger), { kind: 'idle' })
+  t.same(await ledger.waiting.backlog(), { queuedByTenant: {}, delayed: 0, running: 0, finished: { succeeded: 1 } })
+})
+
+t.test('every script that is sent again after its reply was lost ends in the same state', async t => {
+  const ledger = open(t)
+  await register(ledger, 'n1')
+  await register(ledger, 'n1')
+  const task = aTask({ idempotency: { key: 'k', requestHash: 'h' } })
+  t.same(await ledger.tasks.enqueue(task), { kind: 'accepted', id: task.id })
+  t.same(await ledger.tasks.enqueue(task), { kind: 'accepted', id: task.id })
+  t.same(await ledger.tasks.enqueue({ ...task, id: aTask().id }), { kind: 'replayed', id: task.id })
+  t.same(await ledger.tasks.enqueue({ ...task, id: aTask().id, idempotency: { key: 'k', requestHash: 'other' } }), {
+    kind: 'key-reused'
+  })
+  t.equal((await ledger.waiting.backlog()).queuedByTenant.default, 1)
+  for (const _ of [1, 2]) t.equal(await claim(ledger, task.id), 'claimed')
+  t.equal((await ledger.waiting.backlog()).running, 1)
+  for (const _ of [1, 2]) t.equal(await ledger.attempts.start(task.id, 'token-1'), 'ok')
+  for (const _ of [1, 2]) t.equal(await ledger.attempts.output(task.id, 'token-1', [anOutput]), 'ok')
+  for (const _ of [1, 2]) t.equal(await ledger.attempts.complete(task.id, 'token-1', [anOutput], spent), 'ok')
+  t.equal(await ledger.attempts.release('n1', 'token-1'), 'not-held')
+  t.equal((await ledger.tasks.find(task.id))?.version, 5)
+  t.same(await ledger.waiting.backlog(), { queuedByTenant: {}, delayed: 0, running: 0, finished: { succeeded: 1 } })
+  const other = await enqueue(ledger)
+  for (const _ of [1, 2]) t.equal(await ledger.tasks.cancel(other, 'default'), _ === 1 ? 'cancelled' : 'cancelled')
+  t.equal((await ledger.tasks.find(other))?.version, 2)
+})
+
+t.test('a slot takes one task, a task one slot, and only a live, ready node with its own epoch is claimed', async t => {
+  const ledger = open(t, { aliveMs: 400 })
+  await register(ledger, 'n1')
+  await register(ledger, 'n2')
+  const [a, b] = [await enqueue(ledger), await enqueue(ledger)]
+  t.equal(await claim(ledger, a, 'n1', 'x', 'old'), 'stale-node')
+  t.equal(await claim(ledger, a, 'n1', 'x'), 'claimed')
+  t.equal(await claim(ledger, b, 'n1', 'y'), 'occupied')
+  t.equal(await claim(ledger, a, 'n2', 'y'), 'not-queued')
+  await ledger.nodes.heartbeat('n2', 'e1', aReport(), 'draining', undefined)
+  t.equal(await claim(ledger, b, 'n2', 'y'), 'not-ready')
+  await beat(ledger, undefined, 'n2')
+  await until(
+    async () => (await claim(ledger, b, 'n2', 'y')) === 'not-ready',
+    'a silent node is not claimed',
+    2_000,
+    async () => {
+      await ledger.attempts.release('n2', 'y')
+    }
+  )
+  t.pass('silent node refused')
+})
+
+t.test('writes with another token are refused and change nothing', async t => {
+  const ledger = open(t)
+  await register(ledger, 'n1')
+  await register(ledger, 'n2')
+  const id = await enqueue(ledger)
+  await claim(ledger, id, 'n1', 'first')
+  await ledger.attempts.start(id, 'first')
+  t.equal(await ledger.nodes.suspect('n1', 'e1'), id)
+  await claim(ledger, id, 'n2', 'second')
+  const before = await ledger.tasks.find(id)
+  t.equal(await ledger.attempts.start(id, 'first'), 'stale')
+  t.equal(await ledger.attempts.output(id, 'first', [anOutput]), 'stale')
+  t.equal(await ledger.attempts.complete(id, 'first', [anOutput], spent), 'stale')
+  t.equal(await ledger.attempts.fail(id, 'first', problem('timed-out', 'x'), 0), 'stale')
+  t.equal(
+    await ledger.attempts.retry(id, 'first', { class: 'node', exhausted: problem('timed-out', 'x'), backoffMs: 0 }),
+    'stale'
+  )
+  t.equal(await ledger.attempts.release('n2', 'first'), 'not-held')
+  t.same(await beat(ledger, 'first'), { kind: 'lost' })
+  t.same(await ledger.tasks.find(id), before)
+  t.equal(await ledger.attempts.complete(id, 'second', [], spent), 'ok')
+})
+
+t.test('a cancel is final at once; the slot waits for the node', async t => {
+  const ledger = open(t)
+  await register(ledger, 'n1')
+  const id = await enqueue(ledger)
+  await claim(ledger, id)
+  await ledger.attempts.start(id, 'token-1')
+  t.equal(await ledger.tasks.cancel(id, 'someone else'), 'not-found')
+  t.equal(await ledger.tasks.cancel(id, 'default'), 'cancelled')
+  t.equal(await ledger.attempts.complete(id, 'token-1', [anOutput], spent), 'terminal')
+  t.same(await beat(ledger, 'token-1'), { kind: 'cancel' })
+  t.equal(await claim(ledger, await enqueue(ledger), 'n1', 'next'), 'occupied')
+  t.equal(await ledger.attempts.release('n1', 'token-1'), 'released')
+  t.equal((await ledger.tasks.find(id))?.state, 'cancelled')
+  const unseen = await enqueue(ledger)
+  await claim(ledger, unseen, 'n1', 'unseen')
+  await ledger.tasks.cancel(unseen, 'default')
+  t.same(
+    await beat(ledger),
+    { kind: 'idle' },
+    'a cancel between claim and start frees the slot with the next heartbeat'
+  )
+  t.equal((await ledger.waiting.backlog()).running, 0)
+  t.equal(await ledger.tasks.cancel(unseen, 'default'), 'cancelled')
+  const done = await enqueue(ledger)
+  await claim(ledger, done, 'n1', 'd')
+  await ledger.attempts.complete(done, 'd', [], spent)
+  t.equal(await ledger.tasks.cancel(done, 'default'), 'succeeded')
+})
+
+t.test(
+  'a slot without heartbeats that name its token ends; its task returns to its old place and avoids the node',
+  async t => {
+    const ledger = open(t, { leaseMs: 150 })
+    await register(ledger, 'n1')
+    const id = await enqueue(ledger)
+    const order = await ledger.redis.hget(ledger.keys.task(id), 'order')
+    await enqueue(ledger)
+    await claim(ledger, id)
+    await until(async () => (await ledger.recovery.sweep()).recovered === 1, 'the slot ends')
+    t.same(await places(ledger, id), ['queue'])
+    const look = await ledger.waiting.look([])
+    t.match(look.candidates[0], { id, orderMs: Number(order), avoid: ['n1'] })
+    t.match((await ledger.tasks.journal(id, 0)).at(-1), { type: 'task.retried', reason: 'lost', state: 'queued' })
+    t.same(await beat(ledger, 'token-1'), { kind: 'lost' })
+  }
+)
+
+t.test('heartbeats that name the token keep the slot for as long as they come', async t => {
+  const ledger = open(t, { leaseMs: 200 })
+  await register(ledger, 'n1')
+  const id = await enqueue(ledger)
+  await claim(ledger, id)
+  const end = Date.now() + 700
+  while (Date.now() < end) {
+    t.same(await beat(ledger, 'token-1'), { kind: 'ok' })
+    t.equal((await ledger.recovery.sweep()).recovered, 0)
+    await new Promise(resolve => setTimeout(resolve, 60))
+  }
+})
+
+t.test('an expired slot of a finished task is emptied and the task left alone', async t => {
+  const ledger = open(t, { leaseMs: 100 })
+  await register(ledger, 'n1')
+  const id = await enqueue(ledger)
+  await claim(ledger, id)
+  await ledger.tasks.cancel(id, 'default')
+  await until(async () => {
+    await ledger.recovery.sweep()
+    return (await places(ledger, id)).length === 0
+  }, 'the slot is emptied')
+  t.equal((await ledger.tasks.find(id))?.state, 'cancelled')
+})
+
+t.test('budgets: node faults wait and end after three, lost leases after ten, hand-backs never', async t => {
+  const ledger = open(t)
+  await register(ledger, 'n1')
+  const exhausted = problem('attempts-exhausted', 'gone')
+  const once = async (id: string, token: string, how: 'node' | 'hand-back') => {
+    await claim(ledger, id, 'n1', token)
+    return ledger.attempts.retry(id, token, { class: how, exhausted, backoffMs: how === 'node' ? 1 : 0 })
+  }
+  const id = await enqueue(ledger)
+  for (const token of ['1', '2', '3']) {
+    t.equal(await once(id, token, 'node'), 'retried')
+    t.same(await places(ledger, id), ['delayed'])
+    await until(async () => (await ledger.recovery.sweep()).requeued === 1, 'the back-off ends')
+    t.same(await places(ledger, id), ['queue'])
+  }
+  t.equal(await once(id, '4', 'node'), 'failed')
+  const record = (await ledger.tasks.find(id))!
+  t.equal((await ledger.tasks.result(record)).error?.code, 'attempts-exhausted')
+  const drained = await enqueue(ledger)
+  for (let i = 0; i < 15; i++) t.equal(await once(drained, `d${i}`, 'hand-back'), 'retried')
+  const lost = await enqueue(ledger)
+  for (let i = 0; i < 11; i++) {
+    await beat(ledger)
+    t.equal(await claim(ledger, i % 2 ? lost : lost, 'n1', `l${i}`), 'claimed')
+    await ledger.nodes.suspect('n1', 'e1')
+    t.equal((await ledger.tasks.find(lost))?.state, i < 10 ? 'queued' : 'failed')
+  }
+})
+
+t.test('deadlines: a waiting task expires, a running one fails as timed out and its node is told', async t => {
+  const ledger = open(t, { leaseMs: 60_000 })
+  await register(ledger, 'n1')
+  const running = await enqueue(ledger, { deadlineSeconds: 0.3 })
+  const waiting = await enqueue(ledger, { deadlineSeconds: 0.3 })
+  await claim(ledger, running)
+  await ledger.attempts.start(running, 'token-1')
+  await until(async () => {
+    await ledger.recovery.sweep()
+    return (
+      (await ledger.tasks.find(running))?.state === 'failed' && (await ledger.tasks.find(waiting))?.state === 'expired'
+    )
+  }, 'both run out of time')
+  t.equal((await ledger.tasks.result((await ledger.tasks.find(running))!)).error?.code, 'timed-out')
+  t.same(await beat(ledger, 'token-1'), { kind: 'cancel' })
+  t.same((await ledger.waiting.backlog()).queuedByTenant, {})
+  t.equal((await ledger.waiting.backlog()).running, 0)
+})
+
+t.test(
+  'registration: a second live node of one id is refused, a restart at the same address takes over, an attempt can be adopted',
+  async t => {
+    const ledger = open(t)
+    t.same(await register(ledger, 'n1'), { kind: 'registered' })
+    t.same(await register(ledger, 'n1', 'e2', { url: 'http://elsewhere' }), { kind: 'refused', url: 'http://n1' })
+    const id = await enqueue(ledger)
+    await claim(ledger, id)
+    await ledger.attempts.start(id, 'token-1')
+    t.same(await register(ledger, 'n1', 'e2', { adoptToken: 'token-1' }), { kind: 'adopted' })
+    t.equal((await ledger.tasks.find(id))?.state, 'running')
+    t.same(await beat(ledger, 'token-1'), { kind: 'stale-node' }, 'the former life is told that it is over')
+    t.same(await beat(ledger, 'token-1', 'n1', 'e2'), { kind: 'ok' })
+    t.same(await register(ledger, 'n1', 'e3'), { kind: 'registered' })
+    t.same(await places(ledger, id), ['queue'], 'without adoption the old slot ends at once')
+  }
+)
+
+t.test('when many nodes fall silent at once, or nobody swept, recovery waits one more lease', async t => {
+  const ledger = open(t, { leaseMs: 200, blindMs: 60_000 })
+  const ids: string[] = []
+  for (const node of ['n1', 'n2', 'n3']) {
+    await register(ledger, node)
+    const id = await enqueue(ledger)
+    ids.push(id)
+    await claim(ledger, id, node, `t-${node}`)
+  }
+  let heldBack = 0
+  await until(async () => {
+    const sweep = await ledger.recovery.sweep()
+    if (sweep.heldBack) heldBack += 1
+    return (await Promise.all(ids.map(id => places(ledger, id)))).every(found => found[0] === 'queue')
+  }, 'all come back')
+  t.equal(heldBack, 1)
+})
+
+t.test('the look is bounded, fair by tenant and sees what waits for a resident model', async t => {
+  const ledger = open(t)
+  const need = {
+    classes: ['A'],
+    models: [{ classType: 'L', input: 'ckpt', value: 'sub\\m.safetensors' }],
+    files: [],
+    labels: {}
+  }
+  for (let i = 0; i < 50; i++) await enqueue(ledger, { tenant: 'busy', work: 100 - i })
+  const [cheap, first] = [
+    await enqueue(ledger, { tenant: 'busy', work: 0.5 }),
+    await enqueue(ledger, { tenant: 'light', need, priority: 100 })
+  ]
+  const look = await ledger.waiting.look(['sub/m.safetensors'])
+  t.equal(look.waiting, 52)
+  t.equal(look.candidates.filter(task => task.tenant === 'busy').length, 32, '16 by order and the 16 cheapest')
+  t.ok(look.candidates.some(task => task.id === cheap))
+  t.ok(look.candidates.some(task => task.id === first))
+  t.ok(
+    await ledger.redis.sismember(
+      ledger.keys.waiting('sub/m.safetensors'),
+      `light:${look.candidates.find(task => task.id === first)?.needId}`
+    )
+  )
+  await register(ledger, 'n1')
+  await claim(ledger, look.candidates.find(task => task.tenant === 'busy')!.id)
+  const next = await ledger.waiting.look([])
+  t.ok(next.flows.get('busy')!.start > (next.flows.get('light')?.start ?? 0), 'the claim is charged to its tenant')
+  await ledger.tasks.cancel(first, 'light')
+  t.equal(await ledger.redis.exists(ledger.keys.waiting('sub/m.safetensors')), 0)
+  t.notOk((await ledger.waiting.look([])).flows.has('light'))
+})
+
+t.test('finished attempts teach how long loading and execution take', async t => {
+  const ledger = open(t)
+  await register(ledger, 'n1')
+  const id = await enqueue(ledger, { work: 2 })
+  await claim(ledger, id)
+  await ledger.attempts.complete(id, 'token-1', [], spent)
+  const learned = await ledger.waiting.learned((await ledger.tasks.find(id))!.need)
+  t.equal(learned.execution.fleet, 1.5)
+  t.equal(learned.execution.byNode.get('n1'), 1.5)
+  t.equal(learned.load.fleet, 1)
+})
+
+t.test('the queue has a limit, and what is past retention is gone', async t => {
+  const ledger = open(t, { maxQueued: 2, keepMs: 150 })
+  const [a] = [await enqueue(ledger), await enqueue(ledger)]
+  t.same(await ledger.tasks.enqueue(aTask()), { kind: 'queue-full', waiting: 2 })
+  await ledger.tasks.cancel(a, 'default')
+  await until(async () => (await ledger.tasks.find(a)) === undefined, 'retention ends')
+  t.ok(await ledger.tasks.isGone(a, 'default'))
+  t.notOk(await ledger.tasks.isGone(a, 'other'))
+  await until(async () => !(await ledger.tasks.isGone(a, 'default')), 'then nothing is known of it')
+  for (const name of ['task', 'body', 'result', 'journal'] as const)
+    t.equal(await ledger.redis.exists(ledger.keys[name](a)), 0)
+})
+
+t.test('an unsuitable Redis is refused with the reason', async t => {
+  const { redis } = open(t)
+  const quiet = { warn: () => {}, info: () => {} }
+  const { host, port } = redis.options
+  const connection = await connect({ host: host!, port: port! }, quiet)
+  t.equal(await connection.commands.ping(), 'PONG')
+  await connection.close()
+  t.equal(serverFault('redis_version:7.0.15\r\nmaxmemory_policy:noeviction\r\n'), undefined)
+  t.match(serverFault('redis_version:7.0.15\r\nmaxmemory_policy:allkeys-lru\r\n'), /maxmemory-policy allkeys-lru/)
+  t.match(serverFault('redis_version:6.2.1\r\nmaxmemory_policy:noeviction\r\n'), /6\.2\.1 is too old/)
+  await t.rejects(connect({ host: '127.0.0.1', port: 1 }, quiet, 300), /did not answer within 300 ms/)
+})
+
+/** Tries until it holds; fails by a thrown error after the deadline. */
+async function until(holds: () => Promise<boolean>, what: string, deadlineMs = 5_000, between?: () => Promise<void>) {
+  const end = Date.now() + deadlineMs
+  while (!(await holds())) {
+    if (Date.now() > end) throw new Error(`not within ${deadlineMs} ms: ${what}`)
+    await between?.()
+    await new Promise(resolve => setTimeout(resolve, 20))
+  }
+}
