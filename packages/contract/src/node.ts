@@ -1,5 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { Instant, named, nullable, ref } from './endpoint.ts'
+import { Progress } from './task.ts'
 
 export const nodeStates = ['ready', 'draining', 'quarantined', 'down'] as const
 export type NodeState = (typeof nodeStates)[number]
@@ -56,7 +57,7 @@ export const NodeReport = named(
     host: ref(HostLoad),
     resident: Type.Array(Type.String({ description: 'Models believed to be loaded' })),
     catalog: nullable(Type.String({ description: 'Digest of the catalog' })),
-    progress: nullable(Type.Integer({ minimum: 0, maximum: 100, description: 'Of the attempt in hand' }))
+    progress: nullable(ref(Progress))
   })
 )
 
@@ -74,9 +75,7 @@ export const Node = named(
     comfyui: nullable(ref(ComfyUiHealth)),
     models: Type.Array(Type.String({ description: 'Model files that it can load' })),
     resident: Type.Array(Type.String()),
-    attempt: nullable(
-      Type.Object({ task: Type.String(), attempt: Type.Integer(), progress: nullable(Type.Integer()) })
-    ),
+    attempt: nullable(Type.Object({ task: Type.String(), progress: nullable(ref(Progress)) })),
     lastHeartbeatAt: nullable(Instant)
   })
 )

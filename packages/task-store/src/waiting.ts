@@ -44,6 +44,11 @@ export const createWaiting = ({ redis, keys, run }: StoreDeps) => {
   return {
     need,
 
+    /** True when any tenant has a task in a queue. */
+    async any(): Promise<boolean> {
+      return (await redis.exists(keys.flows())) === 1
+    },
+
     /** Candidates for the free nodes, given the models that these hold. */
     async look(resident: readonly string[]): Promise<Look> {
       const [now, waiting, flowRows, taskRows] = (await run('candidates', ...lookBounds, ...resident)) as [

@@ -1,0 +1,81 @@
+import { randomUUID } from 'node:crypto'
+import { type Assignment, assign, type NodeView } from '@comfy-balancer/domain/policy'
+import type { Learned } from '@comfy-balancer/domain/prediction'
+import type { Log } from '@comfy-balancer/service-kit/log'
+import type { Ledger } from '@comfy-balancer/task-store/ledger'
+import type { NodeRecord } from '@comfy-balancer/task-store/nodes'
+import type { Look } from '@comfy-balancer/task-store/waiting'
+import type { NodeRegistry } from './node-registry.ts'
+
+export type DispatcherDeps = {
+  readonly ledger: Ledger
+  readonly registry: NodeRegistry
+  readonly log: Log
+  /** Dispatches to this node alone: a comfy-service without a balancer. */
+  readonly onlyNode?: string
+  readonly random?: () => number
+}
+
+/** How many rounds one wake-up may take before the loop yields; each gives every free node at most one task. */
+const maxRounds = 20
+
+/**
+ * Chooses nodes for waiting tasks and claims their slots until nothing more can be placed. Losing a race to another balancer is an
+ * answer: the next round looks again. Resolves with the number of tasks dispatched.
+ */
+export const createDispatcher = ({ ledger, registry, log, onlyNode, random = Math.random }: DispatcherDeps) => {
+  const round = async (): Promise<{ claimed: number; lost: number }> => {
+    const { views, records } = await registry.views()
+    const nodes = onlyNode === undefined ? views : views.filter(node => node.id === onlyNode)
+    const free = nodes.filter(node => node.available && !node.attempt)
+    if (free.length === 0) return { claimed: 0, lost: 0 }
+    const look = await ledger.waiting.look([...new Set(free.flatMap(node => [...node.resident]))])
+    const assignments = assign({ ...look, nodes, learned: await learnedFor(look), random })
+    const answers = await Promise.all(assignments.map(one => commit(one, records, nodes)))
+    const claimed = answers.filter(answer => answer === 'claimed').length
+    return { claimed, lost: answers.length - claimed }
+  }
+
+  const learnedFor = async ({ candidates }: Look): Promise<Map<string, Learned>> => {
+    const ids = [...new Set(candidates.map(task => task.needId))]
+    return new Map(await Promise.all(ids.map(async id => [id, await ledger.waiting.learned(id)] as const)))
+  }
+
+  const commit = async (
+    chosen: Assignment,
+    records: ReadonlyMap<string, NodeRecord>,
+    nodes: readonly NodeView[]
+  ): Promise<string> => {
+    const { node, task, predicted, score, runnerUp, overtakes } = chosen
+    const predictedSeconds = predicted.loadSeconds + predicted.executionSeconds
+    const why = {
+      ...predicted,
+      score: Number(score.toFixed(3)),
+      ...(runnerUp ? { runnerUp } : {}),
+      nodes: nodes.length
+    }
+    const answer = await ledger.attempts.claim({
+      node,
+      epoch: records.get(node)?.epoch ?? '',
+      task,
+      nonce: randomUUID().replaceAll('-', ''),
+      predictedSeconds,
+      why,
+      overtakes
+    })
+    if (answer === 'claimed') log.info({ taskId: task, nodeId: node, ...why }, 'task dispatched')
+    else log.debug({ taskId: task, nodeId: node, answer }, 'claim not taken')
+    return answer
+  }
+
+  return async (signal?: AbortSignal): Promise<number> => {
+    let dispatched = 0
+    for (let i = 0; i < maxRounds && !signal?.aborted; i++) {
+      if (!(await ledger.waiting.any())) break
+      const { claimed, lost } = await round()
+      dispatched += claimed
+      if (claimed === 0 && lost === 0) break
+    }
+    return dispatched
+  }
+}

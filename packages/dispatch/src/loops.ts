@@ -1,0 +1,64 @@
+import { every, type Loop } from '@comfy-balancer/service-kit/every'
+import type { Log } from '@comfy-balancer/service-kit/log'
+import type { Hints } from '@comfy-balancer/task-store/hints'
+import type { Ledger } from '@comfy-balancer/task-store/ledger'
+import { createDispatcher } from './dispatcher.ts'
+import type { NodeRegistry } from './node-registry.ts'
+import { createNodeWatch } from './node-watch.ts'
+import { logSweep } from './sweep-log.ts'
+
+export type DispatchLoopsDeps = {
+  readonly ledger: Ledger
+  readonly hints: Hints
+  readonly registry: NodeRegistry
+  readonly log: Log
+  /** The balancer that runs them; a comfy-service on its own gives its node instead. */
+  readonly as: { readonly balancer: string } | { readonly node: string }
+}
+
+/** Dispatch looks at least this often, whatever hints were lost; sweeps come this often from every balancer (dispatch.md). */
+const safetyTickMs = 250
+const sweepMs = 500
+const presenceMs = 1_000
+const watchMs = 1_000
+
+/** Starts the loops that place tasks and take back those whose node is gone. Any number of processes may run them. Returns how to stop. */
+export const startDispatchLoops = ({ ledger, hints, registry, log, as }: DispatchLoopsDeps): (() => Promise<void>) => {
+  const dispatch = createDispatcher({ ledger, registry, log, ...('node' in as ? { onlyNode: as.node } : {}) })
+  const dispatcher = every({
+    name: 'dispatcher',
+    intervalMs: safetyTickMs,
+    log,
+    run: async signal => void (await dispatch(signal))
+  })
+  const recoverer = every({
+    name: 'recoverer',
+    intervalMs: sweepMs,
+    jitter: 0.3,
+    log,
+    run: async () => logSweep(await ledger.recovery.sweep(), log)
+  })
+  const stopHint = hints.onDispatch(() => dispatcher.wake())
+  const balancing = 'balancer' in as ? startBalancerLoops(ledger, log, as.balancer) : []
+  return async () => {
+    stopHint()
+    await Promise.all([dispatcher, recoverer, ...balancing].map(loop => loop.stop()))
+  }
+}
+
+const startBalancerLoops = (ledger: Ledger, log: Log, balancer: string): Pick<Loop, 'stop'>[] => {
+  const watch = createNodeWatch({ ledger, log })
+  const presence = every({
+    name: 'presence',
+    intervalMs: presenceMs,
+    log,
+    run: () => ledger.nodes.balancerBeat(balancer)
+  })
+  const watcher = every({
+    name: 'node watch',
+    intervalMs: watchMs,
+    log,
+    run: async () => watch.follow((await ledger.nodes.list()).nodes)
+  })
+  return [presence, watcher, { stop: async () => watch.close() }]
+}

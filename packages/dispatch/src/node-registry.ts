@@ -1,0 +1,109 @@
+import type { KnownNode } from '@comfy-balancer/domain/admission'
+import { type Capability, createCapability } from '@comfy-balancer/domain/capability'
+import type { NodeView } from '@comfy-balancer/domain/policy'
+import type { Ledger } from '@comfy-balancer/task-store/ledger'
+import type { NodeRecord } from '@comfy-balancer/task-store/nodes'
+
+export type NodeRegistry = ReturnType<typeof createNodeRegistry>
+
+/** A GPU this busy although its node's slot is empty is used by somebody else (dispatch.md). */
+const strainUtilization = 0.9
+const strainBeats = 3
+/** Admission may be so far behind the ledger. */
+const knownMs = 1_000
+
+/** The nodes of the ledger as the policy and admission see them. Catalogs are kept by digest, strain is counted by heartbeat. */
+export const createNodeRegistry = ({ ledger }: { ledger: Ledger }) => {
+  const capabilities = new Map<string, Capability>()
+  let cached: { atMs: number; nodes: readonly KnownNode[] } = { atMs: 0, nodes: [] }
+  const strain = new Map<string, { beatMs: number; beats: number }>()
+
+  const capabilityOf = async (digest: string): Promise<Capability | undefined> => {
+    const known = capabilities.get(digest)
+    if (known) return known
+    const catalog = await ledger.nodes.catalog(digest)
+    if (!catalog) return undefined
+    const capability = createCapability(catalog)
+    capabilities.set(digest, capability)
+    return capability
+  }
+
+  const forgetUnused = (nodes: readonly NodeRecord[]): void => {
+    const used = new Set(nodes.map(node => node.catalog))
+    for (const digest of capabilities.keys()) if (!used.has(digest)) capabilities.delete(digest)
+    const ids = new Set(nodes.map(node => node.id))
+    for (const id of strain.keys()) if (!ids.has(id)) strain.delete(id)
+  }
+
+  const isStrained = (node: NodeRecord): boolean => {
+    const busy = node.report.gpus.some(gpu => (gpu.utilization ?? 0) >= strainUtilization)
+    const before = strain.get(node.id)
+    if (before?.beatMs === node.lastBeatMs) return before.beats >= strainBeats
+    const beats = busy && !node.slot ? (before?.beats ?? 0) + 1 : 0
+    strain.set(node.id, { beatMs: node.lastBeatMs, beats })
+    return beats >= strainBeats
+  }
+
+  const viewOf = async (node: NodeRecord, nowMs: number): Promise<NodeView[]> => {
+    const capability = await capabilityOf(node.catalog)
+    if (!capability) return []
+    const held = node.slot && (await ledger.waiting.inSlot(node.slot.task))
+    const gpu = node.report.gpus[0]
+    return [
+      {
+        id: node.id,
+        labels: labelsOf(node),
+        capability,
+        resident: new Set(node.report.resident),
+        vramTotalBytes: gpu?.vramTotalBytes ?? undefined,
+        vramUsedBytes: gpu?.vramUsedBytes ?? undefined,
+        utilization: gpu?.utilization ?? undefined,
+        strained: isStrained(node),
+        available: ledger.nodes.isAlive(node, nowMs) && isWilling(node, nowMs),
+        attempt: node.slot && {
+          need: held?.need ?? emptyNeed,
+          elapsedSeconds: held ? (nowMs - held.claimedMs) / 1000 : 0,
+          predictedSeconds: held?.predictedSeconds ?? 0
+        }
+      }
+    ]
+  }
+
+  return {
+    /** Every node as the policy sees it, with the record it was made from. */
+    async views(): Promise<{ views: NodeView[]; records: ReadonlyMap<string, NodeRecord>; nowMs: number }> {
+      const { nodes, nowMs } = await ledger.nodes.list()
+      forgetUnused(nodes)
+      const views = (await Promise.all(nodes.map(node => viewOf(node, nowMs)))).flat()
+      return { views, records: new Map(nodes.map(node => [node.id, node])), nowMs }
+    },
+
+    /** Every node seen in the last day with what it can run, healthy or not: what admission asks. */
+    async known(): Promise<readonly KnownNode[]> {
+      if (cached.nodes.length > 0 && performance.now() - cached.atMs < knownMs) return cached.nodes
+      const { nodes } = await ledger.nodes.list()
+      const found = await Promise.all(
+        nodes.map(async node => ({ id: node.id, labels: labelsOf(node), capability: await capabilityOf(node.catalog) }))
+      )
+      const known = found.flatMap(({ id, labels, capability }) => (capability ? [{ id, labels, capability }] : []))
+      cached = { atMs: performance.now(), nodes: known }
+      return known
+    },
+
+    capabilityOf
+  }
+}
+
+const emptyNeed = { classes: [], models: [], files: [], labels: {} }
+
+/** A node's labels: those it was given, its id as `node` and its GPU's name as `gpu`. */
+const labelsOf = (node: NodeRecord): Record<string, string> => {
+  const gpu = node.report.gpus[0]?.name
+  return { ...(gpu ? { gpu } : {}), ...node.labels, node: node.id }
+}
+
+const isWilling = (node: NodeRecord, nowMs: number): boolean =>
+  node.intent === 'ready' &&
+  node.quarantinedUntilMs <= nowMs &&
+  node.report.comfyui.up &&
+  node.report.comfyui.foreign === 0
