@@ -26,8 +26,8 @@ redis.call('HSET', task, 'tenant', tenant, 'need', ARGV[6], 'attempt', 0, 'creat
 local deadline = tonumber(ARGV[9])
 if deadline > 0 then redis.call('HSET', task, 'deadlineMs', now + deadline) end
 watch_time(id)
-redis.call('ZADD', K.tasks .. tenant, now, id)
-redis.call('ZREMRANGEBYSCORE', K.tasks .. tenant, '-inf', now - L.keepFailedMs)
+redis.call('ZADD', K.tasks .. tenant, 0, id)
+redis.call('ZREMRANGEBYLEX', K.tasks .. tenant, '-', string.format('(task_%012x', now - L.keepFailedMs))
 redis.call('ZREMRANGEBYRANK', K.tasks .. tenant, 0, -L.maxListed - 1)
 redis.call('PEXPIRE', K.tasks .. tenant, L.keepFailedMs)
 join_queue(id)

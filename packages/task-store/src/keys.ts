@@ -45,7 +45,7 @@ export const keyNames = {
   node: 'node:',
   /** string: classes and models that equal nodes share, by digest */
   catalog: 'catalog:',
-  /** zset: a tenant's tasks by time of acceptance */
+  /** zset: a tenant's tasks; all scores are 0, since their ids are in order of acceptance */
   tasks: 'tasks:',
   /** string: task id and hash of the request */
   idempotency: 'idempotency:',

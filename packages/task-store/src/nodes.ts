@@ -40,80 +40,97 @@ export type Order =
 export type Nodes = ReturnType<typeof createNodes>
 
 /** Registration, heartbeats and what is known of the nodes. */
-export const createNodes = ({ redis, keys, run, limits }: StoreDeps) => ({
-  async register(node: Registration): Promise<Registered> {
-    const { id, epoch, url, labels, catalog, report, intent, adoptToken } = node
-    const [kind, other] = (await run(
-      'register',
-      id,
-      epoch,
-      url,
-      JSON.stringify(labels),
-      catalog.digest,
-      catalog.text,
-      JSON.stringify(report),
-      adoptToken ?? '',
-      intent
-    )) as [Registered['kind'], string]
-    return kind === 'refused' ? { kind, url: other } : { kind }
-  },
-
-  async heartbeat(
-    id: string,
-    epoch: string,
-    report: NodeReport,
-    intent: 'ready' | 'draining',
-    token: string | undefined
-  ): Promise<Order> {
-    const [kind, task, runToken] = (await run('heartbeat', id, epoch, JSON.stringify(report), intent, token ?? '')) as [
-      Order['kind'],
-      string,
-      string
-    ]
-    return kind === 'run' ? { kind, task, token: runToken } : { kind }
-  },
-
-  /** The node's process is gone: ends its slot now. Answers the task that went back to its queue, if one did. */
-  async suspect(id: string, epoch: string): Promise<string | undefined> {
-    const [kind, task] = (await run('suspect', id, epoch)) as [string, string]
-    return kind === 'recovered' ? task : undefined
-  },
-
-  /** Every node of the last day, and the ledger's time. */
-  async list(): Promise<{ nodes: NodeRecord[]; nowMs: number }> {
-    const [rows, time] = await Promise.all([
-      redis.zrangebyscore(keys.nodes(), '-inf', '+inf', 'WITHSCORES'),
-      redis.time()
-    ])
-    const beats = rows.flatMap((id, i) => (i % 2 === 0 ? [{ id, beatMs: Number(rows[i + 1]) }] : []))
-    const hashes = await Promise.all(beats.map(({ id }) => redis.hgetall(keys.node(id))))
-    const nodes = beats.flatMap(({ id, beatMs }, i) => readNodeRecord(id, beatMs, hashes[i] ?? {}))
-    return { nodes, nowMs: Number(time[0]) * 1000 + Math.floor(Number(time[1]) / 1000) }
-  },
-
-  async find(id: string): Promise<NodeRecord | undefined> {
-    const [hash, beatMs] = await Promise.all([redis.hgetall(keys.node(id)), redis.zscore(keys.nodes(), id)])
-    return readNodeRecord(id, Number(beatMs ?? 0), hash)[0]
-  },
-
-  async catalog(digest: string): Promise<Catalog | undefined> {
-    const text = await redis.get(keys.catalog(digest))
-    return text ? JSON.parse(text) : undefined
-  },
-
-  /** True when its heartbeats are recent enough to give it a task. */
-  isAlive: (node: NodeRecord, nowMs: number): boolean => nowMs - node.lastBeatMs < limits.aliveMs,
-
-  /** Says that a balancer lives. */
-  async balancerBeat(balancer: string): Promise<void> {
-    await redis.set(keys.balancer(), balancer, 'PX', limits.blindMs)
-  },
-
-  /** True when some balancer showed itself lately. */
-  async hasBalancer(): Promise<boolean> {
-    return (await redis.exists(keys.balancer())) === 1
+export const createNodes = ({ redis, keys, run, limits }: StoreDeps) => {
+  const now = async (): Promise<{ nowMs: number }> => {
+    const [seconds, micros] = await redis.time()
+    return { nowMs: Number(seconds) * 1000 + Math.floor(Number(micros) / 1000) }
   }
-})
+  return {
+    /** The ledger's time. */
+    now,
+
+    /** How many nodes sent a heartbeat recently enough to be given a task. */
+    async countAlive(): Promise<number> {
+      return redis.zcount(keys.nodes(), (await now()).nowMs - limits.aliveMs, '+inf')
+    },
+
+    async register(node: Registration): Promise<Registered> {
+      const { id, epoch, url, labels, catalog, report, intent, adoptToken } = node
+      const [kind, other] = (await run(
+        'register',
+        id,
+        epoch,
+        url,
+        JSON.stringify(labels),
+        catalog.digest,
+        catalog.text,
+        JSON.stringify(report),
+        adoptToken ?? '',
+        intent
+      )) as [Registered['kind'], string]
+      return kind === 'refused' ? { kind, url: other } : { kind }
+    },
+
+    async heartbeat(
+      id: string,
+      epoch: string,
+      report: NodeReport,
+      intent: 'ready' | 'draining',
+      token: string | undefined
+    ): Promise<Order> {
+      const [kind, task, runToken] = (await run(
+        'heartbeat',
+        id,
+        epoch,
+        JSON.stringify(report),
+        intent,
+        token ?? ''
+      )) as [Order['kind'], string, string]
+      return kind === 'run' ? { kind, task, token: runToken } : { kind }
+    },
+
+    /** The node's process is gone: ends its slot now. Answers the task that went back to its queue, if one did. */
+    async suspect(id: string, epoch: string): Promise<string | undefined> {
+      const [kind, task] = (await run('suspect', id, epoch)) as [string, string]
+      return kind === 'recovered' ? task : undefined
+    },
+
+    /** Every node of the last day, and the ledger's time. */
+    async list(): Promise<{ nodes: NodeRecord[]; nowMs: number }> {
+      const [rows, { nowMs }] = await Promise.all([
+        redis.zrangebyscore(keys.nodes(), '-inf', '+inf', 'WITHSCORES'),
+        now()
+      ])
+      const beats = rows.flatMap((id, i) => (i % 2 === 0 ? [{ id, beatMs: Number(rows[i + 1]) }] : []))
+      const hashes = await Promise.all(beats.map(({ id }) => redis.hgetall(keys.node(id))))
+      const nodes = beats.flatMap(({ id, beatMs }, i) => readNodeRecord(id, beatMs, hashes[i] ?? {}))
+      return { nodes, nowMs }
+    },
+
+    async find(id: string): Promise<NodeRecord | undefined> {
+      const [hash, beatMs] = await Promise.all([redis.hgetall(keys.node(id)), redis.zscore(keys.nodes(), id)])
+      return readNodeRecord(id, Number(beatMs ?? 0), hash)[0]
+    },
+
+    async catalog(digest: string): Promise<Catalog | undefined> {
+      const text = await redis.get(keys.catalog(digest))
+      return text ? JSON.parse(text) : undefined
+    },
+
+    /** True when its heartbeats are recent enough to give it a task. */
+    isAlive: (node: NodeRecord, nowMs: number): boolean => nowMs - node.lastBeatMs < limits.aliveMs,
+
+    /** Says that a balancer lives. */
+    async balancerBeat(balancer: string): Promise<void> {
+      await redis.set(keys.balancer(), balancer, 'PX', limits.blindMs)
+    },
+
+    /** True when some balancer showed itself lately. */
+    async hasBalancer(): Promise<boolean> {
+      return (await redis.exists(keys.balancer())) === 1
+    }
+  }
+}
 
 const readNodeRecord = (id: string, lastBeatMs: number, hash: Readonly<Record<string, string>>): NodeRecord[] => {
   if (!hash.epoch) return []

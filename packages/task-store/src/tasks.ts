@@ -104,15 +104,10 @@ export const createTasks = ({ redis, keys, run }: StoreDeps) => ({
       .map(entry => ({ ...entry, at: new Date(entry.at).toISOString() }))
   },
 
-  /** Ids of a tenant's tasks accepted before an instant, newest first, with that instant for the next page. */
-  async list(
-    tenant: string,
-    beforeMs: number | undefined,
-    limit: number
-  ): Promise<{ id: string; createdMs: number }[]> {
-    const from = beforeMs === undefined ? '+inf' : `(${beforeMs}`
-    const rows = await redis.zrevrangebyscore(keys.tasks(tenant), from, '-inf', 'WITHSCORES', 'LIMIT', 0, limit)
-    return rows.flatMap((id, i) => (i % 2 === 0 ? [{ id, createdMs: Number(rows[i + 1]) }] : []))
+  /** Ids of a tenant's tasks, newest first, from the one before the given id on. */
+  async list(tenant: string, before: string | undefined, limit: number): Promise<string[]> {
+    const from = before === undefined ? '+' : `(${before}`
+    return redis.zrange(keys.tasks(tenant), from, '-', 'BYLEX', 'REV', 'LIMIT', '0', limit)
   },
 
   /** Cancels; the answer is 'cancelled', 'not-found' or the state in which the task had finished already. */

@@ -1,4 +1,5 @@
 import type { Need } from '@comfy-balancer/contract/need'
+import { modelsOf } from '@comfy-balancer/domain/capability'
 import type { Candidate, Flow } from '@comfy-balancer/domain/policy'
 import type { Learned } from '@comfy-balancer/domain/prediction'
 import type { StoreDeps } from './store-deps.ts'
@@ -23,6 +24,9 @@ export type Waiting = ReturnType<typeof createWaiting>
 
 /** The bounds of one look: 64 tenants, 64 queues (as many again for resident models), 16 tasks by order and 16 by work of each. */
 const lookBounds = [64, 64, 16] as const
+/** A summary of what waits reads so many tenants, and queues of each. */
+const maxTenants = 256
+const maxQueues = 64
 /** Needs are immutable under their digest; so many are kept in memory. */
 const maxNeeds = 5_000
 
@@ -97,6 +101,30 @@ export const createWaiting = ({ redis, keys, run }: StoreDeps) => {
       const known = needId ? await need(needId) : undefined
       if (!known || !needId) return undefined
       return { need: known, needId, predictedSeconds: Number(charged ?? 0), claimedMs: Number(claimedMs ?? 0) }
+    },
+
+    /** When the task that waits longest was accepted, its priority's head start included; undefined when none waits. */
+    async oldestMs(): Promise<number | undefined> {
+      const tenants = await redis.zrange(keys.flows(), '0', `${maxTenants - 1}`)
+      const heads = await Promise.all(tenants.map(tenant => redis.zrange(keys.queues(tenant), '0', '0', 'WITHSCORES')))
+      const needs = heads.flatMap(([need], i) => (need ? [keys.queue(tenants[i]!, need)] : []))
+      const ids = (await Promise.all(needs.map(queue => redis.zrange(queue, '0', '0')))).flat()
+      const created = await Promise.all(ids.map(id => redis.hget(keys.task(id), 'createdMs')))
+      const known = created.flatMap(ms => (ms ? [Number(ms)] : []))
+      return known.length > 0 ? Math.min(...known) : undefined
+    },
+
+    /** How many tasks wait for each model. */
+    async byModel(): Promise<Record<string, number>> {
+      const counts: Record<string, number> = {}
+      const tenants = await redis.zrange(keys.flows(), '0', `${maxTenants - 1}`)
+      for (const tenant of tenants) {
+        for (const id of await redis.zrange(keys.queues(tenant), '0', `${maxQueues - 1}`)) {
+          const [known, count] = await Promise.all([need(id), redis.zcard(keys.queue(tenant, id))])
+          for (const model of known ? modelsOf(known) : []) counts[model] = (counts[model] ?? 0) + count
+        }
+      }
+      return counts
     },
 
     async backlog(): Promise<Backlog> {

@@ -1,0 +1,83 @@
+import { createHash } from 'node:crypto'
+import type { GenerateRequest } from '@comfy-balancer/contract/generate'
+import { type Admission, admit } from '@comfy-balancer/domain/admission'
+import type { Flaw } from '@comfy-balancer/domain/workflow'
+import { Refusal } from '@comfy-balancer/service-kit/problems'
+import { uuidv7obj } from 'uuidv7'
+import { defaultTenant, type TaskApiDeps } from './deps.ts'
+import { fromLedger } from './ledger-errors.ts'
+
+const maxMetadataBytes = 4_096
+
+/** A request to accept: its parsed form, its text and its idempotency key. */
+export type Submission = {
+  readonly body: GenerateRequest
+  readonly text: string
+  readonly idempotencyKey: string | undefined
+}
+
+/** Admits a request and writes it into the ledger. Answers the task's id, and whether it had been accepted before. Throws a Refusal. */
+export const accept = async (
+  deps: TaskApiDeps,
+  { body, text, idempotencyKey }: Submission
+): Promise<{ id: string; replayed: boolean }> => {
+  const metadata = metadataOf(body)
+  const { need, outputs, work } = await admission(deps, body, text)
+  const accepted = await fromLedger(
+    deps.ledger.tasks.enqueue({
+      id: `task_${uuidv7obj().toHex()}`,
+      tenant: defaultTenant,
+      body: text,
+      need,
+      outputs,
+      work,
+      priority: body.priority ?? 50,
+      timeoutSeconds: body.timeoutSeconds ?? deps.defaults.timeoutSeconds,
+      deadlineSeconds: body.deadlineSeconds ?? deps.defaults.deadlineSeconds,
+      clientId: body.client_id,
+      metadata,
+      idempotency: idempotencyKey === undefined ? undefined : { key: idempotencyKey, requestHash: hashOf(text) }
+    })
+  )
+  if (accepted.kind === 'key-reused') {
+    throw new Refusal('idempotency-key-reused', 'This Idempotency-Key was used for another body in the last 24 hours')
+  }
+  if (accepted.kind === 'queue-full') {
+    throw new Refusal('queue-full', `${accepted.waiting} tasks wait already`, { retryAfterSeconds: 30 })
+  }
+  return { id: accepted.id, replayed: accepted.kind === 'replayed' }
+}
+
+const hashOf = (text: string): string => createHash('sha256').update(text).digest('hex')
+
+const metadataOf = (body: GenerateRequest): Record<string, unknown> => {
+  const metadata = body.metadata ?? {}
+  if (Buffer.byteLength(JSON.stringify(metadata)) <= maxMetadataBytes) return metadata as Record<string, unknown>
+  const detail = `metadata is larger than ${maxMetadataBytes} bytes`
+  throw new Refusal('validation-failed', detail, { errors: [{ pointer: '/metadata', code: 'too-large', detail }] })
+}
+
+const admission = async (deps: TaskApiDeps, body: GenerateRequest, text: string): Promise<Admission> => {
+  const read = deps.readWorkflow(text)
+  if ('flaws' in read) throw invalid(read.flaws)
+  const nodes = await fromLedger(deps.knownNodes())
+  if (nodes.length === 0) {
+    throw new Refusal('fleet-unavailable', 'No node has been seen yet: start a comfy-service', {
+      retryAfterSeconds: 10
+    })
+  }
+  const verdict = admit(read.workflow, { ...body.nodeSelector, ...deps.pinnedTo }, nodes)
+  if (verdict.kind === 'invalid') throw invalid(verdict.flaws)
+  if (verdict.kind === 'incapable') {
+    throw new Refusal('no-capable-node', summary(verdict.flaws), { errors: verdict.flaws })
+  }
+  return verdict.admission
+}
+
+const invalid = (flaws: readonly Flaw[]): Refusal => new Refusal('workflow-invalid', summary(flaws), { errors: flaws })
+
+const summary = (flaws: readonly Flaw[]): string => {
+  const [first] = flaws
+  const more = flaws.length > 1 ? ` (and ${flaws.length - 1} more)` : ''
+  return first ? `${first.pointer}: ${first.detail}${more}` : 'the workflow cannot run'
+}

@@ -1,0 +1,28 @@
+import type { Readable } from 'node:stream'
+import type { KnownNode } from '@comfy-balancer/domain/admission'
+import type { Flaw, Workflow } from '@comfy-balancer/domain/workflow'
+import type {} from '@comfy-balancer/service-kit/json-body'
+import type {} from '@comfy-balancer/service-kit/open-work'
+import type { Hints } from '@comfy-balancer/task-store/hints'
+import type { Ledger } from '@comfy-balancer/task-store/ledger'
+
+/** A part of an output's bytes, ends included. */
+export type ByteRange = { readonly start: number; readonly end: number }
+
+/** What the task routes are built from; the service supplies the ports that lie at its edges. */
+export type TaskApiDeps = {
+  readonly ledger: Ledger
+  readonly hints: Hints
+  /** Reads the graph of a request's text, or says what is wrong with it. */
+  readonly readWorkflow: (bodyText: string) => { workflow: Workflow } | { flaws: readonly Flaw[] }
+  /** Every node of the last day, healthy or not. */
+  readonly knownNodes: () => Promise<readonly KnownNode[]>
+  /** Opens the bytes of a stored output; undefined when they are not there. */
+  readonly openOutput: (path: string, range?: ByteRange) => Promise<Readable | undefined>
+  /** Labels that every task accepted here needs of its node: a comfy-service pins its tasks to itself. */
+  readonly pinnedTo: Readonly<Record<string, string>>
+  readonly defaults: { readonly timeoutSeconds: number; readonly deadlineSeconds: number }
+}
+
+/** Whose task it is. Until there are keys everything belongs to one tenant. */
+export const defaultTenant = 'default'

@@ -1,0 +1,51 @@
+import { getFleet, getNode, listNodes } from '@comfy-balancer/contract/endpoints'
+import { nodeStates } from '@comfy-balancer/contract/node'
+import type { Capability } from '@comfy-balancer/domain/capability'
+import { Refusal } from '@comfy-balancer/service-kit/problems'
+import { route } from '@comfy-balancer/service-kit/route'
+import type { App } from '@comfy-balancer/service-kit/server'
+import type { Ledger } from '@comfy-balancer/task-store/ledger'
+import { fromLedger } from './ledger-errors.ts'
+import { stateOf, viewNode } from './node-view.ts'
+
+export type NodeApiDeps = {
+  readonly ledger: Ledger
+  readonly capabilityOf: (catalog: string) => Promise<Capability | undefined>
+  /** The node that the id `self` stands for. */
+  readonly self?: string
+}
+
+/** Adds what is told about nodes and the fleet. */
+export const nodeRoutes = (app: App, { ledger, capabilityOf, self }: NodeApiDeps): void => {
+  route(app, listNodes, async () => {
+    const { nodes, nowMs } = await fromLedger(ledger.nodes.list())
+    const views = nodes.map(async node => viewNode(ledger, node, await capabilityOf(node.catalog), nowMs))
+    return { data: (await fromLedger(Promise.all(views))).sort((a, b) => (a.id < b.id ? -1 : 1)) }
+  })
+
+  route(app, getNode, async request => {
+    const id = request.params.id === 'self' ? self : request.params.id
+    const [node, { nowMs }] = await fromLedger(
+      Promise.all([id ? ledger.nodes.find(id) : undefined, ledger.nodes.now()])
+    )
+    if (!node) throw new Refusal('not-found', `There is no node ${request.params.id}`)
+    return viewNode(ledger, node, await fromLedger(capabilityOf(node.catalog)), nowMs)
+  })
+
+  route(app, getFleet, async () => {
+    const [{ nodes, nowMs }, backlog, oldestMs, queuedByModel] = await fromLedger(
+      Promise.all([ledger.nodes.list(), ledger.waiting.backlog(), ledger.waiting.oldestMs(), ledger.waiting.byModel()])
+    )
+    const states = nodes.map(node => stateOf(ledger, node, nowMs))
+    return {
+      nodes: Object.fromEntries(nodeStates.map(state => [state, states.filter(one => one === state).length])),
+      queued: Object.values(backlog.queuedByTenant).reduce((sum, count) => sum + count, 0),
+      running: backlog.running,
+      delayed: backlog.delayed,
+      queuedByTenant: backlog.queuedByTenant,
+      queuedByModel,
+      oldestQueuedSeconds: oldestMs === undefined ? null : Math.max(0, (nowMs - oldestMs) / 1000),
+      finished: backlog.finished
+    }
+  })
+}

@@ -1,0 +1,109 @@
+import { cancelTask, generate, getTask, listTasks } from '@comfy-balancer/contract/endpoints'
+import { isTerminal, shownState } from '@comfy-balancer/domain/task-state'
+import { Refusal } from '@comfy-balancer/service-kit/problems'
+import { route } from '@comfy-balancer/service-kit/route'
+import type { App } from '@comfy-balancer/service-kit/server'
+import type { TaskRecord } from '@comfy-balancer/task-store/task-record'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { accept } from './accept.ts'
+import { readCursor, writeCursor } from './cursor.ts'
+import { defaultTenant, type TaskApiDeps } from './deps.ts'
+import { findTask, missingTask } from './find-task.ts'
+import { followRoute } from './follow-route.ts'
+import { fromLedger } from './ledger-errors.ts'
+import { outputRoute } from './output-route.ts'
+import { viewTask } from './task-view.ts'
+import { createWaits } from './waits.ts'
+
+/** A caller polls again after so many seconds; long polls and events tell sooner. */
+const retryAfterSeconds = 1
+
+/** Adds everything under `/api/v1` that is about tasks. */
+export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
+  const { ledger } = deps
+  const waits = createWaits(deps)
+
+  route(app, generate, async (request, reply) => {
+    const { id, replayed } = await accept(deps, {
+      body: request.body,
+      text: request.bodyText ?? '',
+      idempotencyKey: request.headers['idempotency-key']
+    })
+    if (!replayed) request.log.info({ taskId: id }, 'task accepted')
+    const record = await findTask(deps, id)
+    const seconds = preferredWait(request.headers.prefer)
+    if (seconds > 0) reply.header('preference-applied', `wait=${seconds}`)
+    const now = await fromLedger(waits.forEnd(record, seconds, callerGone(request, reply)))
+    if (replayed) reply.header('idempotency-replayed', 'true')
+    if (!isTerminal(now.state)) reply.header('retry-after', String(retryAfterSeconds))
+    reply.header('location', `/api/v1/tasks/${id}`)
+    return fromLedger(viewTask(ledger, now))
+  })
+
+  route(app, getTask, async (request, reply) => {
+    const record = await findTask(deps, request.params.id)
+    const seconds = request.query.wait ?? preferredWait(request.headers.prefer as string | undefined)
+    const now = await fromLedger(waits.forChange(record, seconds, callerGone(request, reply)))
+    if (!isTerminal(now.state)) reply.header('retry-after', String(retryAfterSeconds))
+    reply.header('cache-control', 'no-store')
+    return fromLedger(viewTask(ledger, now))
+  })
+
+  route(app, cancelTask, async request => {
+    const { id } = request.params
+    const answer = await fromLedger(ledger.tasks.cancel(id, defaultTenant))
+    if (answer === 'not-found') throw await missingTask(deps, id)
+    if (answer !== 'cancelled') {
+      throw new Refusal('task-already-finished', `${id} has ${answer}; only a task that has not ended can be cancelled`)
+    }
+    request.log.info({ taskId: id }, 'task cancelled')
+    return fromLedger(viewTask(ledger, await findTask(deps, id)))
+  })
+
+  route(app, listTasks, async request => {
+    const { state, limit = 50, cursor } = request.query
+    const before = cursor === undefined ? undefined : readCursor(cursor)
+    return fromLedger(listPage(deps, { state, limit, before }))
+  })
+
+  followRoute(app, deps, waits)
+  outputRoute(app, deps)
+}
+
+/** Reads `Prefer: wait=N` (RFC 7240); 0 without it, 60 at most. */
+const preferredWait = (prefer: string | undefined): number =>
+  Math.min(60, Number(/(?:^|[,;\s])wait\s*=\s*"?(\d{1,9})/i.exec(prefer ?? '')?.[1] ?? 0))
+
+/** Aborts when the caller hangs up or the server closes. */
+const callerGone = (request: FastifyRequest, reply: FastifyReply): AbortSignal => {
+  const abort = new AbortController()
+  const done = request.server.openStreams.add(() => abort.abort())
+  reply.raw.once('close', () => {
+    done()
+    abort.abort()
+  })
+  return abort.signal
+}
+
+/** A filtered page may need several reads; so many at most, then the cursor goes on from there. */
+const maxReads = 20
+
+type Page = { readonly state: string | undefined; readonly limit: number; readonly before: string | undefined }
+
+const listPage = async ({ ledger }: TaskApiDeps, { state, limit, before }: Page) => {
+  const found: TaskRecord[] = []
+  let last = before
+  let isMore = true
+  for (let i = 0; i < maxReads && isMore && found.length < limit; i++) {
+    const ids = await ledger.tasks.list(defaultTenant, last, limit)
+    isMore = ids.length === limit
+    for (const id of ids) {
+      last = id
+      const record = await ledger.tasks.find(id, defaultTenant)
+      if (record && (state === undefined || shownState(record.state) === state)) found.push(record)
+      if (found.length === limit) break
+    }
+  }
+  const data = await Promise.all(found.map(record => viewTask(ledger, record)))
+  return { data, nextCursor: isMore || found.length === limit ? writeCursor(last) : null }
+}

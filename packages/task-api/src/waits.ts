@@ -1,0 +1,69 @@
+import { isTerminal } from '@comfy-balancer/domain/task-state'
+import type { Hints } from '@comfy-balancer/task-store/hints'
+import type { Ledger } from '@comfy-balancer/task-store/ledger'
+import type { TaskRecord } from '@comfy-balancer/task-store/task-record'
+
+/** So many callers may wait at once; the next is answered at once. */
+const maxWaiting = 10_000
+/** Hints get lost: whoever waits also looks this often. */
+const lookMs = 2_000
+
+export type Waits = ReturnType<typeof createWaits>
+
+/** Long polls: holding an answer back until a task changes, in memory and without a Redis connection each. */
+export const createWaits = ({ ledger, hints }: { ledger: Ledger; hints: Hints }) => {
+  let waiting = 0
+
+  /** Resolves when the task's hint comes, the look interval is over or the caller is gone. */
+  const nudge = (id: string, ms: number, signal: AbortSignal): Promise<void> =>
+    new Promise(resolve => {
+      const done = () => {
+        clearTimeout(timer)
+        off()
+        signal.removeEventListener('abort', done)
+        resolve()
+      }
+      const timer = setTimeout(done, Math.min(lookMs, ms))
+      const off = hints.onTask(id, done)
+      signal.addEventListener('abort', done, { once: true })
+    })
+
+  /** The record as soon as it satisfies `isEnough`, or as it is when the seconds are over. */
+  const until = async (
+    record: TaskRecord,
+    seconds: number,
+    signal: AbortSignal,
+    isEnough: (now: TaskRecord) => boolean
+  ): Promise<TaskRecord> => {
+    const end = performance.now() + seconds * 1000
+    let current = record
+    if (waiting >= maxWaiting) return current
+    waiting += 1
+    try {
+      for (;;) {
+        const left = end - performance.now()
+        if (isEnough(current) || left <= 0 || signal.aborted) return current
+        const nudged = nudge(current.id, left, signal)
+        const fresh = await ledger.tasks.find(current.id, current.tenant)
+        if (!fresh) return current
+        current = fresh
+        if (!isEnough(current)) await nudged
+        current = (await ledger.tasks.find(current.id, current.tenant)) ?? current
+      }
+    } finally {
+      waiting -= 1
+    }
+  }
+
+  return {
+    nudge,
+
+    /** Until the state that callers see differs from the given record's, or the task has ended. */
+    forChange: (record: TaskRecord, seconds: number, signal: AbortSignal): Promise<TaskRecord> =>
+      until(record, seconds, signal, now => now.state !== record.state || isTerminal(now.state)),
+
+    /** Until the task has ended. */
+    forEnd: (record: TaskRecord, seconds: number, signal: AbortSignal): Promise<TaskRecord> =>
+      until(record, seconds, signal, now => isTerminal(now.state))
+  }
+}
