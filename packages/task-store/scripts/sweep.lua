@@ -4,17 +4,21 @@
 local limit = tonumber(ARGV[1])
 local function due(key) return redis.call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, limit) end
 
--- If nobody swept for a while, or many nodes fell silent at once, it was probably we who were blind: wait one more lease.
+-- If nobody swept for a while, or many nodes fell silent together, it was probably we who were blind: wait one more lease.
 local last = tonumber(redis.call('HGET', K.counters, 'lastSweepMs') or '0')
 redis.call('HSET', K.counters, 'lastSweepMs', now)
-local ended = due(K.slots)
+local silent = redis.call('ZCOUNT', K.nodes, now - L.blindMs * 2, now - L.aliveMs)
 local known = redis.call('ZCOUNT', K.nodes, now - L.blindMs * 2, '+inf')
-local blind = last > 0 and now - last > L.blindMs
+local unswept = last > 0 and now - last > L.blindMs
 local guarded = tonumber(redis.call('HGET', K.counters, 'guardedMs') or '0')
-if #ended >= 3 and #ended * 2 >= known and now - guarded > L.leaseMs * 3 then blind = true end
-if blind and #ended > 0 then
+if (unswept or (silent >= 3 and silent * 2 >= known)) and now - guarded > L.leaseMs * 3 then
+  guarded = now
   redis.call('HSET', K.counters, 'guardedMs', now)
-  for _, node in ipairs(ended) do redis.call('ZADD', K.slots, now + L.leaseMs, node) end
+end
+local ended = due(K.slots)
+local held_back = #ended > 0 and now - guarded < L.leaseMs
+if held_back then
+  for _, node in ipairs(ended) do redis.call('ZADD', K.slots, guarded + L.leaseMs, node) end
   ended = {}
 end
 
@@ -54,4 +58,4 @@ for _, node in ipairs(redis.call('ZRANGEBYSCORE', K.nodes, '-inf', now - L.keepN
     redis.call('DEL', K.node .. node)
   end
 end
-return { recovered, #delayed, expired, timed_out, blind and 1 or 0 }
+return { recovered, #delayed, expired, timed_out, held_back and 1 or 0 }

@@ -236,7 +236,10 @@ t.test(
     await until(async () => (await ledger.recovery.sweep()).recovered === 1, 'the slot ends')
     t.same(await places(ledger, id), ['queue'])
     const look = await ledger.waiting.look([])
-    t.match(look.candidates[0], { id, orderMs: Number(order), avoid: ['n1'] })
+    t.match(
+      look.candidates.find(task => task.id === id),
+      { orderMs: Number(order), avoid: ['n1'] }
+    )
     t.match((await ledger.tasks.journal(id, 0)).at(-1), { type: 'task.retried', reason: 'lost', state: 'queued' })
     t.same(await beat(ledger, 'token-1'), { kind: 'lost' })
   }
@@ -335,7 +338,7 @@ t.test(
 )
 
 t.test('when many nodes fall silent at once, or nobody swept, recovery waits one more lease', async t => {
-  const ledger = open(t, { leaseMs: 200, blindMs: 60_000 })
+  const ledger = open(t, { leaseMs: 200, aliveMs: 100, blindMs: 60_000 })
   const ids: string[] = []
   for (const node of ['n1', 'n2', 'n3']) {
     await register(ledger, node)
@@ -344,12 +347,14 @@ t.test('when many nodes fall silent at once, or nobody swept, recovery waits one
     await claim(ledger, id, node, `t-${node}`)
   }
   let heldBack = 0
+  const begunMs = performance.now()
   await until(async () => {
     const sweep = await ledger.recovery.sweep()
     if (sweep.heldBack) heldBack += 1
     return (await Promise.all(ids.map(id => places(ledger, id)))).every(found => found[0] === 'queue')
   }, 'all come back')
-  t.equal(heldBack, 1)
+  t.ok(heldBack >= 1)
+  t.ok(performance.now() - begunMs > 300, 'not before a second lease has passed')
 })
 
 t.test('the look is bounded, fair by tenant and sees what waits for a resident model', async t => {

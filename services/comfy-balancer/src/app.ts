@@ -1,0 +1,57 @@
+import { readRequest } from '@comfy-balancer/comfyui/graph'
+import { startDispatchLoops } from '@comfy-balancer/dispatch/loops'
+import { createNodeRegistry } from '@comfy-balancer/dispatch/node-registry'
+import type { Logger } from '@comfy-balancer/service-kit/logger'
+import { probes } from '@comfy-balancer/service-kit/probes'
+import { createServer } from '@comfy-balancer/service-kit/server'
+import type { OutputStore } from '@comfy-balancer/storage/output-store'
+import { nodeRoutes } from '@comfy-balancer/task-api/node-routes'
+import { taskRoutes } from '@comfy-balancer/task-api/task-routes'
+import type { Connection } from '@comfy-balancer/task-store/connection'
+import { createHints } from '@comfy-balancer/task-store/hints'
+import { createLedger } from '@comfy-balancer/task-store/ledger'
+import type { ComfyBalancerConfig } from './config.ts'
+import { version } from './version.ts'
+
+export type AppDeps = {
+  readonly connection: Connection
+  readonly store: OutputStore
+  readonly logger: Logger
+  readonly balancer: string
+}
+
+/** Builds the whole service. `begin` starts the dispatch loops; `steps` end everything in order. */
+export const createApp = async (config: ComfyBalancerConfig, { connection, store, logger, balancer }: AppDeps) => {
+  const ledger = createLedger(connection.commands, config.REDIS_KEY_PREFIX)
+  const hints = await createHints(connection.subscriber, connection.commands, config.REDIS_KEY_PREFIX)
+  const registry = createNodeRegistry({ ledger })
+  const server = await createServer({
+    logger,
+    config,
+    info: { title: 'comfy-balancer', version, description: 'One API in front of every ComfyUI GPU' }
+  })
+  const health = probes(server, { redis: async () => ({ ok: (await connection.commands.ping()) === 'PONG' }) })
+  taskRoutes(server, {
+    ledger,
+    hints,
+    readWorkflow: readRequest,
+    knownNodes: registry.known,
+    openOutput: async (path, range) => (await store.open(path, range))?.stream,
+    pinnedTo: {},
+    defaults: { timeoutSeconds: config.TASK_TIMEOUT_SECONDS, deadlineSeconds: config.TASK_DEADLINE_SECONDS }
+  })
+  nodeRoutes(server, { ledger, capabilityOf: registry.capabilityOf })
+  let stopLoops = async (): Promise<void> => {}
+
+  const begin = (): void => {
+    stopLoops = startDispatchLoops({ ledger, hints, registry, log: logger, as: { balancer } })
+  }
+
+  const steps = [
+    { name: 'intake', deadlineMs: 1_000, run: () => health.drain() },
+    { name: 'server', deadlineMs: 6_000, run: () => server.close() },
+    { name: 'loops', deadlineMs: 3_000, run: () => stopLoops() },
+    { name: 'redis', deadlineMs: 1_000, run: () => connection.close() }
+  ]
+  return { server, begin, steps }
+}

@@ -1,0 +1,23 @@
+import { readConfig } from '@comfy-balancer/service-kit/config'
+import { redisConfig, redisRule } from '@comfy-balancer/service-kit/redis-config'
+import { serviceConfig, serviceRule } from '@comfy-balancer/service-kit/service-config'
+import { taskApiConfig } from '@comfy-balancer/task-api/config'
+import { type Static, Type } from '@sinclair/typebox'
+
+/** Every variable that comfy-balancer reads. */
+export const ComfyBalancerConfig = Type.Object({
+  ...serviceConfig({ port: 8080, logdyPort: 8234 }),
+  ...redisConfig,
+  ...taskApiConfig,
+  BALANCER_ID: Type.Optional(
+    Type.String({
+      pattern: '^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$',
+      description: 'Default: the host name and process id'
+    })
+  )
+})
+export type ComfyBalancerConfig = Static<typeof ComfyBalancerConfig>
+
+/** Reads the configuration from the environment. Throws ConfigError with every fault. */
+export const readComfyBalancerConfig = (env: NodeJS.ProcessEnv): ComfyBalancerConfig =>
+  readConfig(ComfyBalancerConfig, env, [serviceRule, redisRule])

@@ -1,0 +1,85 @@
+import { readRequest } from '@comfy-balancer/comfyui/graph'
+import { createNodeRegistry } from '@comfy-balancer/dispatch/node-registry'
+import type { Logger } from '@comfy-balancer/service-kit/logger'
+import { probes } from '@comfy-balancer/service-kit/probes'
+import { createServer } from '@comfy-balancer/service-kit/server'
+import type { OutputStore } from '@comfy-balancer/storage/output-store'
+import { nodeRoutes } from '@comfy-balancer/task-api/node-routes'
+import { taskRoutes } from '@comfy-balancer/task-api/task-routes'
+import type { Connection } from '@comfy-balancer/task-store/connection'
+import { createHints } from '@comfy-balancer/task-store/hints'
+import { createLedger } from '@comfy-balancer/task-store/ledger'
+import { openComfyUi } from './comfyui.ts'
+import { type ComfyServiceConfig, labelsOf } from './config.ts'
+import { createSampler } from './gpu/sampler.ts'
+import { NodeAgent } from './node-agent.ts'
+import { createResidency } from './residency.ts'
+import { startStandalone } from './standalone.ts'
+import { version } from './version.ts'
+
+export type AppDeps = {
+  readonly connection: Connection
+  readonly store: OutputStore
+  readonly logger: Logger
+  readonly node: string
+}
+
+/** How long after its attempt was handed back a draining service still needs. */
+const handBackMs = 5_000
+
+/** Builds the whole service; `begin` starts its node's life once the address is known, `steps` end it in order. */
+export const createApp = async (config: ComfyServiceConfig, { connection, store, logger, node }: AppDeps) => {
+  const ledger = createLedger(connection.commands, config.REDIS_KEY_PREFIX)
+  const hints = await createHints(connection.subscriber, connection.commands, config.REDIS_KEY_PREFIX)
+  const registry = createNodeRegistry({ ledger })
+  const comfyui = openComfyUi({ url: config.COMFYUI_URL, node, log: logger })
+  const sampler = createSampler({
+    intervalMs: 2_000,
+    logger,
+    ...(config.GPU_INDEX === undefined ? {} : { gpuIndex: config.GPU_INDEX }),
+    ...(config.GPU_UUID === undefined ? {} : { gpuUuid: config.GPU_UUID })
+  })
+  const residency = createResidency()
+  const server = await createServer({
+    logger,
+    config,
+    info: { title: 'comfy-service', version, description: 'One ComfyUI node behind an API for tasks' }
+  })
+  let agent: NodeAgent | undefined
+  const health = probes(server, {
+    redis: async () => ({ ok: (await connection.commands.ping()) === 'PONG' }),
+    node: async () => ({ ok: agent?.isReady() ?? false })
+  })
+  taskRoutes(server, {
+    ledger,
+    hints,
+    readWorkflow: readRequest,
+    knownNodes: registry.known,
+    openOutput: async (path, range) => (await store.open(path, range))?.stream,
+    pinnedTo: { node },
+    defaults: { timeoutSeconds: config.TASK_TIMEOUT_SECONDS, deadlineSeconds: config.TASK_DEADLINE_SECONDS }
+  })
+  nodeRoutes(server, { ledger, capabilityOf: registry.capabilityOf, self: node })
+  let stopStandalone = async (): Promise<void> => {}
+
+  const begin = async (url: string): Promise<void> => {
+    agent = new NodeAgent(
+      { id: node, url: config.NODE_URL ?? url, labels: labelsOf(config.NODE_LABELS), heartbeatMs: config.HEARTBEAT_MS },
+      { ledger, hints, comfyui, residency, store, sampler, logger, maxOutputBytes: config.MAX_OUTPUT_BYTES }
+    )
+    await agent.start()
+    stopStandalone = startStandalone({ ledger, hints, registry, log: logger, node })
+  }
+
+  const drainMs = Math.max(0, config.SHUTDOWN_SECONDS * 1_000 - handBackMs)
+  const steps = [
+    { name: 'intake', deadlineMs: 1_000, run: () => health.drain() },
+    { name: 'attempt', deadlineMs: drainMs + handBackMs, run: () => agent?.drain(drainMs) },
+    { name: 'loops', deadlineMs: 2_000, run: async () => void (await Promise.all([stopStandalone(), agent?.stop()])) },
+    { name: 'server', deadlineMs: 6_000, run: () => server.close() },
+    { name: 'sampler', deadlineMs: 2_000, run: () => sampler.close() },
+    { name: 'comfyui', deadlineMs: 2_000, run: () => comfyui.close() },
+    { name: 'redis', deadlineMs: 1_000, run: () => connection.close() }
+  ]
+  return { server, begin, steps }
+}

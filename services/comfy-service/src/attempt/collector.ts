@@ -1,0 +1,128 @@
+import { ComfyUiError } from '@comfy-balancer/comfyui/errors'
+import type { ComfyUiHttp } from '@comfy-balancer/comfyui/http'
+import { mediaTypeOf } from '@comfy-balancer/comfyui/media-type'
+import { type FoundOutput, findOutputs } from '@comfy-balancer/comfyui/outputs'
+import type { Verdict } from '@comfy-balancer/comfyui/verdict'
+import type { Workflow } from '@comfy-balancer/domain/workflow'
+import { outputPath } from '@comfy-balancer/storage/output-path'
+import type { OutputStore } from '@comfy-balancer/storage/output-store'
+import type { StoredOutput } from '@comfy-balancer/task-store/manifest'
+
+/** ComfyUI named an output that it then did not hand out. */
+export class OutputMissing extends Error {
+  readonly code = 'output-missing'
+}
+
+export type CollectorOptions = {
+  readonly tenant: string
+  readonly task: string
+  readonly token: string
+  readonly attempt: number
+  readonly workflow: Workflow
+  readonly maxBytes: number
+  readonly signal: AbortSignal
+}
+
+export type CollectorDeps = {
+  readonly http: ComfyUiHttp
+  readonly store: OutputStore
+  /** Called with all outputs stored so far after each. */
+  readonly onStored: (outputs: readonly StoredOutput[]) => Promise<void>
+}
+
+export type Collector = ReturnType<typeof createCollector>
+
+const headBytes = 64
+
+/** Brings an attempt's outputs from ComfyUI into the store, one after the other: as their graph nodes finish, and the rest at the end. */
+export const createCollector = (options: CollectorOptions, { http, store, onStored }: CollectorDeps) => {
+  const stored: StoredOutput[] = []
+  const known = new Set<string>()
+  let chain: Promise<void> = Promise.resolve()
+  let failure: unknown
+
+  const storeOne = async (found: FoundOutput): Promise<void> => {
+    if (known.has(keyOf(found)) || options.signal.aborted) return
+    known.add(keyOf(found))
+    const index = stored.length
+    const filename = found.source === 'text' ? `${index}.txt` : found.filename
+    const { tenant, task, token, attempt, maxBytes, signal } = options
+    const path = outputPath({ tenant, taskId: task, token, index, filename })
+    const { bytes: body, mediaType } = await open(found, filename)
+    const { bytes, sha256 } = await store.put(path, body, { maxBytes, signal })
+    const { graphNode, kind } = found
+    stored.push({ attempt, index, path, filename, mediaType, bytes, sha256, graphNode, kind, durable: true })
+    await onStored([...stored])
+  }
+
+  const open = async (found: FoundOutput, filename: string) => {
+    if (found.source === 'text') return { bytes: Buffer.from(found.text), mediaType: 'text/plain; charset=utf-8' }
+    if (found.source === 'websocket') return { bytes: found.bytes, mediaType: found.mediaType }
+    const answer = await http.view(found)
+    if (answer.status !== 200) {
+      answer.body.destroy()
+      throw new OutputMissing(`ComfyUI answered ${answer.status} for ${filename}`)
+    }
+    return sniffed(answer.body, filename)
+  }
+
+  const enqueue = (found: readonly FoundOutput[]): void => {
+    chain = chain.then(async () => {
+      try {
+        for (const one of found) if (failure === undefined) await storeOne(one)
+      } catch (error) {
+        failure = error
+      }
+    })
+  }
+
+  return {
+    /** A graph node finished: its files are fetched while the others compute. */
+    executed(graphNode: string, output: unknown): void {
+      const outputs =
+        typeof output === 'object' && output !== null ? { [graphNode]: output as Record<string, unknown> } : {}
+      enqueue(findOutputs(outputs, [], options.workflow))
+    },
+
+    /** All outputs of a finished prompt. Throws what stopped one of them: OutputMissing, ComfyUiError or StorageError. */
+    async finish({
+      entry,
+      websocketImages
+    }: Extract<Verdict, { kind: 'succeeded' }>): Promise<readonly StoredOutput[]> {
+      enqueue(findOutputs(entry.outputs, websocketImages, options.workflow))
+      await chain
+      if (failure !== undefined) throw failure
+      return stored
+    },
+
+    /** Resolves when nothing is being fetched any more. */
+    idle: (): Promise<void> => chain
+  }
+}
+
+const keyOf = (found: FoundOutput): string => {
+  if (found.source === 'file') return JSON.stringify([found.type, found.subfolder, found.filename])
+  return found.source === 'text' ? `text ${found.graphNode} ${found.text}` : `websocket ${found.filename}`
+}
+
+/** Reads the first bytes for the media type and gives the whole on, without holding it. */
+const sniffed = async (body: AsyncIterable<Uint8Array>, filename: string) => {
+  const chunks = body[Symbol.asyncIterator]()
+  const first: Uint8Array[] = []
+  let length = 0
+  while (length < headBytes) {
+    const { value, done } = await chunks.next()
+    if (done) break
+    first.push(value)
+    length += value.byteLength
+  }
+  const rest = async function* (): AsyncGenerator<Uint8Array> {
+    yield* first
+    yield* { [Symbol.asyncIterator]: () => chunks }
+  }
+  return { bytes: rest(), mediaType: mediaTypeOf(filename, Buffer.concat(first)) }
+}
+
+/** Whether ComfyUI, and not our store, is why collecting failed. */
+export const isComfyUiFault = (error: unknown): boolean =>
+  error instanceof ComfyUiError || error instanceof OutputMissing

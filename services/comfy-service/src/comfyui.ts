@@ -1,0 +1,67 @@
+import { randomUUID } from 'node:crypto'
+import { catalogDigest, readCatalog } from '@comfy-balancer/comfyui/catalog'
+import { createComfyUiHttp } from '@comfy-balancer/comfyui/http'
+import { createObserver } from '@comfy-balancer/comfyui/observer'
+import type { SystemStats } from '@comfy-balancer/comfyui/wire'
+import { type Capability, createCapability } from '@comfy-balancer/domain/capability'
+import type { Log } from '@comfy-balancer/service-kit/log'
+
+/** What this ComfyUI can run, as read last. */
+export type KnownCatalog = { readonly digest: string; readonly text: string; readonly capability: Capability }
+
+export type ComfyUi = ReturnType<typeof openComfyUi>
+
+/** A catalog is read again after so long; option lists change when somebody puts a file there. */
+const catalogMs = 60_000
+const idleLookMs = 2_000
+
+/** The ComfyUI that this service wraps: its HTTP side, its one observer, and what is known of it. */
+export const openComfyUi = ({ url, node, log }: { url: string; node: string; log: Log }) => {
+  const http = createComfyUiHttp({ url })
+  const ownClients = `comfy-service/${node}/`
+  const observer = createObserver({ url, clientId: `${ownClients}${randomUUID()}`, idleMs: idleLookMs }, { http, log })
+  let catalog: KnownCatalog | undefined
+  let readAtMs = Number.NEGATIVE_INFINITY
+  let stats: SystemStats | undefined
+  observer.on(change => {
+    if (change !== 'down') readAtMs = Number.NEGATIVE_INFINITY
+  })
+
+  return {
+    http,
+    observer,
+    catalog: () => catalog,
+    stats: () => stats,
+
+    /** The catalog will be read again with the next refresh: something was not there that should have been. */
+    distrustCatalog: (): void => {
+      readAtMs = Number.NEGATIVE_INFINITY
+    },
+
+    /** Reads the catalog if it is due. True when it is another one than before. Throws ComfyUiError. */
+    async refreshCatalog(): Promise<boolean> {
+      if (performance.now() - readAtMs < catalogMs) return false
+      const read = readCatalog(await http.objectInfo(), await http.modelSizes())
+      readAtMs = performance.now()
+      const digest = catalogDigest(read)
+      if (digest === catalog?.digest) return false
+      catalog = { digest, text: JSON.stringify(read), capability: createCapability(read) }
+      return true
+    },
+
+    async refreshStats(): Promise<void> {
+      stats = await http.systemStats()
+    },
+
+    /** Ids of prompts in ComfyUI's queue that this node put there, in this life or an earlier one. */
+    async ownPrompts(): Promise<string[]> {
+      const { running, pending } = await http.queue()
+      return [...running, ...pending].filter(item => item.clientId?.startsWith(ownClients)).map(item => item.promptId)
+    },
+
+    async close(): Promise<void> {
+      await observer.close()
+      await http.close()
+    }
+  }
+}

@@ -1,0 +1,54 @@
+import { readConfig } from '@comfy-balancer/service-kit/config'
+import { redisConfig, redisRule } from '@comfy-balancer/service-kit/redis-config'
+import { serviceConfig, serviceRule } from '@comfy-balancer/service-kit/service-config'
+import { taskApiConfig } from '@comfy-balancer/task-api/config'
+import { type Static, Type } from '@sinclair/typebox'
+
+/** Every variable that comfy-service reads. */
+export const ComfyServiceConfig = Type.Object({
+  ...serviceConfig({ port: 8090, logdyPort: 8233 }),
+  ...redisConfig,
+  ...taskApiConfig,
+  COMFYUI_URL: Type.String({
+    default: 'http://127.0.0.1:8188',
+    pattern: '^https?://',
+    rule: 'must be an http:// or https:// URL'
+  }),
+  NODE_ID: Type.Optional(
+    Type.String({
+      pattern: '^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$',
+      rule: 'must be letters, digits, dots, colons, hyphens or underscores',
+      description: 'Default: the host name and port'
+    })
+  ),
+  NODE_URL: Type.Optional(
+    Type.String({ pattern: '^https?://', description: 'The address that others reach this service under' })
+  ),
+  NODE_LABELS: Type.String({ default: '', description: 'name=value, comma-separated; tasks choose by them' }),
+  GPU_INDEX: Type.Optional(
+    Type.Integer({ minimum: 0, maximum: 255, description: "This node's GPU, as nvidia-smi counts" })
+  ),
+  GPU_UUID: Type.Optional(Type.String()),
+  HEARTBEAT_MS: Type.Integer({ minimum: 50, maximum: 10_000, default: 1_000 }),
+  MAX_OUTPUT_BYTES: Type.Integer({ minimum: 1_024, default: 10_737_418_240, description: 'Of one file' })
+})
+export type ComfyServiceConfig = Static<typeof ComfyServiceConfig>
+
+/** Reads the configuration from the environment. Throws ConfigError with every fault. */
+export const readComfyServiceConfig = (env: NodeJS.ProcessEnv): ComfyServiceConfig =>
+  readConfig(ComfyServiceConfig, env, [serviceRule, redisRule, labelsRule])
+
+const labelsRule = ({ NODE_LABELS }: Partial<ComfyServiceConfig>) =>
+  (NODE_LABELS ?? '').split(',').every(pair => pair.trim() === '' || /^[^=\s]{1,64}=[^=]{1,256}$/.test(pair.trim()))
+    ? []
+    : [{ name: 'NODE_LABELS', message: 'must be name=value pairs, comma-separated' }]
+
+/** The labels of NODE_LABELS. */
+export const labelsOf = (text: string): Record<string, string> =>
+  Object.fromEntries(
+    text
+      .split(',')
+      .map(pair => pair.trim())
+      .filter(pair => pair !== '')
+      .map(pair => pair.split('=', 2) as [string, string])
+  )

@@ -1,0 +1,45 @@
+import type { Gpu, NodeReport } from '@comfy-balancer/contract/node'
+import type { Attempt } from './attempt/attempt.ts'
+import type { ComfyUi } from './comfyui.ts'
+import type { Sampler } from './gpu/sampler.ts'
+import type { Residency } from './residency.ts'
+
+export type ReportDeps = {
+  readonly comfyui: ComfyUi
+  readonly sampler: Sampler
+  readonly residency: Residency
+}
+
+/** What this node says about itself. `leftovers` are prompts of ours that ComfyUI does not let go of: somebody else's, as far as dispatch goes. */
+export const reportOf = (
+  { comfyui, sampler, residency }: ReportDeps,
+  attempt: Attempt | undefined,
+  leftovers: number,
+  isDead: boolean
+): NodeReport => {
+  const { up, version, queueRemaining, foreign } = comfyui.observer.state()
+  const { gpus, host } = sampler.latest()
+  return {
+    comfyui: { up: up && !isDead, version: version ?? null, queueRemaining, foreign: foreign + leftovers },
+    gpus: gpus.length > 0 ? gpus : gpusOfComfyUi(comfyui),
+    host,
+    resident: [...residency.models()],
+    catalog: comfyui.catalog()?.digest ?? null,
+    progress: attempt?.progress() ?? null
+  }
+}
+
+/** Where this machine shows no GPU, ComfyUI's own account of its devices; a ComfyUI on the CPU has none. */
+const gpusOfComfyUi = (comfyui: ComfyUi): Gpu[] =>
+  (comfyui.stats()?.devices ?? [])
+    .filter(device => device.type !== 'cpu')
+    .map(({ name, vramTotalBytes, vramFreeBytes }) => ({
+      uuid: null,
+      name: name.replace(/^\w+:\d+ /, '').replace(/ : \w+$/, ''),
+      utilization: null,
+      vramTotalBytes: vramTotalBytes ?? null,
+      vramUsedBytes:
+        vramTotalBytes !== undefined && vramFreeBytes !== undefined ? vramTotalBytes - vramFreeBytes : null,
+      temperatureCelsius: null,
+      powerWatts: null
+    }))
