@@ -1,0 +1,16 @@
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** The body as it came, so that numbers keep their digits; undefined without a body. */
+    bodyText: string | undefined
+  }
+  interface FastifyInstance {
+    openStreams: OpenStreams
+  }
+}
+
+/** Answers that stay open, such as event streams and sockets; closing the server ends them first. */
+export type OpenStreams = {
+  /** Registers how to end one stream and returns what to call when it has ended by itself. */
+  add(end: () => void): () => void
+  readonly size: number
+}

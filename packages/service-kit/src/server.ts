@@ -1,0 +1,102 @@
+import type { Socket } from 'node:net'
+import { problem } from '@comfy-balancer/contract/problem'
+import { schemas } from '@comfy-balancer/contract/schemas'
+import swagger from '@fastify/swagger'
+import swaggerUi from '@fastify/swagger-ui'
+import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
+import { uuidv7 } from 'uuidv7'
+import { takeJsonBodies } from './json-body.ts'
+import type { Logger } from './logger.ts'
+import { refuseUnknownRoutes } from './method-not-allowed.ts'
+import { closeInOrder } from './open-work.ts'
+import { answerError } from './problems.ts'
+import { coerceQueries } from './query-coercion.ts'
+import { RequestLog } from './request-log.ts'
+import { authWarning, type ServiceConfig } from './service-config.ts'
+import './fastify-additions.ts'
+
+/** A Fastify server as `createServer` makes it. Add routes with `route`. */
+export type App = FastifyInstance
+
+/** What a server needs to know before it has routes. */
+export type ServerOptions = {
+  readonly logger: Logger
+  readonly config: Pick<ServiceConfig, 'BODY_LIMIT_BYTES' | 'JSON_MAX_DEPTH' | 'HOST' | 'AUTH_MODE'>
+  /** Stands at the head of `/openapi.json`. */
+  readonly info: { readonly title: string; readonly version: string; readonly description: string }
+}
+
+const requestTimeoutMs = 30_000
+/** Twice the longest long poll: a socket that waits for its answer is silent that long. */
+const silentSocketMs = 120_000
+
+/**
+ * The HTTP frame of both services: problem+json for every error, strict JSON bodies, request ids, OpenAPI 3.1 at `/openapi.json` with a
+ * page to try it at `/docs`, and an orderly close. Routes are added after it resolves and before `ready` or `listen`.
+ */
+export const createServer = async ({ logger, config, info }: ServerOptions): Promise<App> => {
+  const app = fastify({
+    loggerInstance: logger,
+    logController: new RequestLog(),
+    bodyLimit: config.BODY_LIMIT_BYTES,
+    requestTimeout: requestTimeoutMs,
+    connectionTimeout: silentSocketMs,
+    forceCloseConnections: true,
+    return503OnClosing: false,
+    routerOptions: { maxParamLength: 256 },
+    requestIdHeader: false,
+    genReqId: request => acceptedId(request.headers['x-request-id']) ?? uuidv7(),
+    ajv: { customOptions: { removeAdditional: false, coerceTypes: false, useDefaults: true, allErrors: true } },
+    frameworkErrors: (error, request, reply) => {
+      reply.header('x-request-id', request.id)
+      answerError(error, request as FastifyRequest, reply as unknown as FastifyReply)
+    },
+    clientErrorHandler: answerBrokenRequest
+  }) as unknown as App
+  const warning = authWarning(config)
+  if (warning !== undefined) logger.warn({ host: config.HOST }, warning)
+  app.addHook('onRequest', async (request, reply) => {
+    reply.header('x-request-id', request.id).header('x-content-type-options', 'nosniff')
+  })
+  app.setErrorHandler((error, request, reply) => answerError(error, request, reply))
+  closeInOrder(app)
+  refuseUnknownRoutes(app)
+  takeJsonBodies(app, config.JSON_MAX_DEPTH)
+  coerceQueries(app)
+  for (const schema of schemas) app.addSchema(schema)
+  await describeItself(app, info)
+  return app
+}
+
+const acceptedId = (header: string | string[] | undefined): string | undefined =>
+  typeof header === 'string' && /^[A-Za-z0-9._-]{8,64}$/.test(header) ? header : undefined
+
+const describeItself = async (app: App, info: ServerOptions['info']): Promise<void> => {
+  await app.register(swagger, {
+    openapi: { openapi: '3.1.0', info },
+    refResolver: { buildLocalReference: (json, _base, _fragment, index) => String(json.$id ?? `def-${index}`) }
+  })
+  await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: true })
+  app.get('/openapi.json', { schema: { hide: true } }, async (_request, reply) => reply.send(app.swagger()))
+}
+
+const statusOf: Readonly<Record<string, number>> = { ERR_HTTP_REQUEST_TIMEOUT: 408, HPE_HEADER_OVERFLOW: 431 }
+const reasons: Readonly<Record<number, string>> = {
+  400: 'Bad Request',
+  408: 'Request Timeout',
+  431: 'Request Header Fields Too Large'
+}
+
+/** Answers what Node could not read as a request, for which there is no request and no reply. */
+const answerBrokenRequest = (error: NodeJS.ErrnoException, socket: Socket): void => {
+  if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) return void socket.destroy()
+  const status = statusOf[error.code ?? ''] ?? 400
+  const body = JSON.stringify({ ...problem('validation-failed', `${reasons[status]}: not readable as HTTP`), status })
+  const head = [
+    `HTTP/1.1 ${status} ${reasons[status]}`,
+    'Content-Type: application/problem+json; charset=utf-8',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    'Connection: close'
+  ]
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`)
+}

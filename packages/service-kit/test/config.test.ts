@@ -1,0 +1,111 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { inspect } from 'node:util'
+import { Type } from '@sinclair/typebox'
+import t from 'tap'
+import { ConfigError, readConfig, secretString } from '../src/config.ts'
+import { redisConfig, redisOptions, redisRule } from '../src/redis-config.ts'
+import { serviceConfig, serviceRule } from '../src/service-config.ts'
+
+const password = 'PAssWord!@123#%/?: "'
+const schema = Type.Object({ ...redisConfig, ...serviceConfig({ port: 8090, logdyPort: 8233 }) })
+const read = (env: Record<string, string>) => readConfig(schema, env, [redisRule, serviceRule])
+
+const faultsIn = (attempt: () => unknown): ConfigError => {
+  try {
+    attempt()
+  } catch (error) {
+    if (error instanceof ConfigError) return error
+  }
+  throw new Error('the configuration was accepted')
+}
+
+const faultsOf = (env: Record<string, string>): ConfigError => faultsIn(() => read(env))
+
+t.test('an empty environment gives the defaults', async t => {
+  const config = read({ REDIS_HOST: '', PORT: '' })
+  t.match(config, { HOST: '127.0.0.1', PORT: 8090, LOG_LEVEL: 'info', LOG_LOGDY_PORT: 8233, JSON_MAX_DEPTH: 64 })
+  t.same(redisOptions(config), { host: '127.0.0.1', port: 6379, db: 0 })
+  t.equal(config.REDIS_KEY_PREFIX, '{cb}:')
+})
+
+t.test('texts become what the schema asks for', async t => {
+  const config = read({ PORT: '0', REDIS_TLS: 'yes', REDIS_DB: '3', BODY_LIMIT_BYTES: '2048' })
+  t.match(config, { PORT: 0, REDIS_TLS: true, REDIS_DB: 3, BODY_LIMIT_BYTES: 2048 })
+  t.same(redisOptions(config).tls, {})
+})
+
+t.test('every fault is named at once with its variable, rule and what was given', async t => {
+  const { message, faults } = faultsOf({
+    PORT: '80.5',
+    LOG_LEVEL: 'loud',
+    REDIS_KEY_PREFIX: 'cb:',
+    REDIS_TLS: 'perhaps',
+    HOST: '0.0.0.0'
+  })
+  t.same(faults.map(fault => fault.name).sort(), ['AUTH_MODE', 'LOG_LEVEL', 'PORT', 'REDIS_KEY_PREFIX', 'REDIS_TLS'])
+  t.match(message, /PORT: .*integer.*\(given: "80\.5"\)/)
+  t.match(message, /LOG_LEVEL: must be one of trace, .*"loud"/)
+  t.match(message, /REDIS_KEY_PREFIX: must contain one hash tag/)
+  t.match(message, /AUTH_MODE: must be set because HOST "0\.0\.0\.0"/)
+})
+
+t.test('serving other machines without authentication has to be said', async t => {
+  t.equal(read({ HOST: '0.0.0.0', AUTH_MODE: 'none' }).AUTH_MODE, 'none')
+  t.equal(read({ HOST: '127.0.0.5' }).AUTH_MODE, undefined)
+  t.match(faultsOf({ HOST: '127.evil.example' }).message, /AUTH_MODE/)
+  t.match(faultsOf({ AUTH_MODE: 'keys' }).message, /must be none/)
+})
+
+t.test('a password may hold any character in a variable, a file or an encoded URL', async t => {
+  const folder = mkdtempSync(join(tmpdir(), 'config-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const file = join(folder, 'password')
+  writeFileSync(file, `${password}\n`)
+  t.equal(redisOptions(read({ REDIS_PASSWORD: password })).password, password)
+  t.equal(redisOptions(read({ REDIS_PASSWORD_FILE: file })).password, password)
+  const url = `rediss://me:${encodeURIComponent(password)}@redis.example:6380/2`
+  t.same(redisOptions(read({ REDIS_URL: url })), {
+    host: 'redis.example',
+    port: 6380,
+    db: 2,
+    username: 'me',
+    password,
+    tls: {}
+  })
+  t.match(faultsOf({ REDIS_PASSWORD: 'a', REDIS_PASSWORD_FILE: file }).message, /set one of them/)
+  t.match(faultsOf({ REDIS_PASSWORD_FILE: join(folder, 'none') }).message, /REDIS_PASSWORD_FILE: .*ENOENT/)
+})
+
+t.test('a URL that does not parse is never printed and the message says what to do', async t => {
+  const urls = [
+    `redis://:${password}@redis:6379/0`,
+    'redis://user:12#34@redis:6379',
+    'redis://user:12/34@redis:6379',
+    'redis://user:1%zz@redis:6379',
+    'http://redis:6379',
+    'PAssWord'
+  ]
+  for (const url of urls) {
+    const { message } = faultsOf({ REDIS_URL: url })
+    t.match(message, /# is %23/)
+    t.match(message, /use REDIS_PASSWORD/)
+    t.ok(!/PAssWord|:12|1%zz/.test(message))
+  }
+  t.match(faultsOf({ REDIS_URL: 'redis://h', REDIS_PASSWORD: 'PAssWord' }).message, /REDIS_PASSWORD: is set together/)
+})
+
+t.test('a secret shows neither in JSON nor in inspection nor in a copy nor in a fault', async t => {
+  const config = read({ REDIS_PASSWORD: 'canary-7' })
+  t.equal(config.REDIS_PASSWORD, 'canary-7')
+  for (const text of [JSON.stringify(config), inspect(config), JSON.stringify({ ...config }), String(config)]) {
+    t.ok(!text.includes('canary'))
+  }
+  t.match(JSON.stringify(config), /"REDIS_PASSWORD":"\[redacted\]"/)
+  const strict = Type.Object({ KEY: secretString({ minLength: 32 }), MUST: Type.String({ description: 'a name' }) })
+  const { message } = faultsIn(() => readConfig(strict, { KEY: 'canary-8' }))
+  t.ok(!message.includes('canary'))
+  t.match(message, /KEY: must be string length.*the value given is not printed/)
+  t.match(message, /MUST: must be set: a name/)
+})
