@@ -1,4 +1,4 @@
-import { isTerminal } from '@comfy-balancer/domain/task-state'
+import { isTerminal, shownState } from '@comfy-balancer/domain/task-state'
 import type { Hints } from '@comfy-balancer/task-store/hints'
 import type { Ledger } from '@comfy-balancer/task-store/ledger'
 import type { TaskRecord } from '@comfy-balancer/task-store/task-record'
@@ -60,7 +60,12 @@ export const createWaits = ({ ledger, hints }: { ledger: Ledger; hints: Hints })
 
     /** Until the state that callers see differs from the given record's, or the task has ended. */
     forChange: (record: TaskRecord, seconds: number, signal: AbortSignal): Promise<TaskRecord> =>
-      until(record, seconds, signal, now => now.state !== record.state || isTerminal(now.state)),
+      until(
+        record,
+        seconds,
+        signal,
+        now => shownState(now.state) !== shownState(record.state) || isTerminal(now.state)
+      ),
 
     /** Until the task has ended. */
     forEnd: (record: TaskRecord, seconds: number, signal: AbortSignal): Promise<TaskRecord> =>

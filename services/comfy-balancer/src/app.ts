@@ -7,6 +7,7 @@ import { createServer } from '@comfy-balancer/service-kit/server'
 import type { OutputStore } from '@comfy-balancer/storage/output-store'
 import { nodeRoutes } from '@comfy-balancer/task-api/node-routes'
 import { taskRoutes } from '@comfy-balancer/task-api/task-routes'
+import { limitsOf } from '@comfy-balancer/task-store/config'
 import type { Connection } from '@comfy-balancer/task-store/connection'
 import { createHints } from '@comfy-balancer/task-store/hints'
 import { createLedger } from '@comfy-balancer/task-store/ledger'
@@ -22,7 +23,7 @@ export type AppDeps = {
 
 /** Builds the whole service. `begin` starts the dispatch loops; `steps` end everything in order. */
 export const createApp = async (config: ComfyBalancerConfig, { connection, store, logger, balancer }: AppDeps) => {
-  const ledger = createLedger(connection.commands, config.REDIS_KEY_PREFIX)
+  const ledger = createLedger(connection.commands, config.REDIS_KEY_PREFIX, limitsOf(config))
   const hints = await createHints(connection.subscriber, connection.commands, config.REDIS_KEY_PREFIX)
   const registry = createNodeRegistry({ ledger })
   const server = await createServer({

@@ -2,12 +2,14 @@ import { readConfig } from '@comfy-balancer/service-kit/config'
 import { redisConfig, redisRule } from '@comfy-balancer/service-kit/redis-config'
 import { serviceConfig, serviceRule } from '@comfy-balancer/service-kit/service-config'
 import { taskApiConfig } from '@comfy-balancer/task-api/config'
+import { ledgerConfig } from '@comfy-balancer/task-store/config'
 import { type Static, Type } from '@sinclair/typebox'
 
 /** Every variable that comfy-balancer reads. */
 export const ComfyBalancerConfig = Type.Object({
   ...serviceConfig({ port: 8080, logdyPort: 8234 }),
   ...redisConfig,
+  ...ledgerConfig,
   ...taskApiConfig,
   BALANCER_ID: Type.Optional(
     Type.String({

@@ -6,6 +6,7 @@ import { createServer } from '@comfy-balancer/service-kit/server'
 import type { OutputStore } from '@comfy-balancer/storage/output-store'
 import { nodeRoutes } from '@comfy-balancer/task-api/node-routes'
 import { taskRoutes } from '@comfy-balancer/task-api/task-routes'
+import { limitsOf } from '@comfy-balancer/task-store/config'
 import type { Connection } from '@comfy-balancer/task-store/connection'
 import { createHints } from '@comfy-balancer/task-store/hints'
 import { createLedger } from '@comfy-balancer/task-store/ledger'
@@ -29,7 +30,7 @@ const handBackMs = 5_000
 
 /** Builds the whole service; `begin` starts its node's life once the address is known, `steps` end it in order. */
 export const createApp = async (config: ComfyServiceConfig, { connection, store, logger, node }: AppDeps) => {
-  const ledger = createLedger(connection.commands, config.REDIS_KEY_PREFIX)
+  const ledger = createLedger(connection.commands, config.REDIS_KEY_PREFIX, limitsOf(config))
   const hints = await createHints(connection.subscriber, connection.commands, config.REDIS_KEY_PREFIX)
   const registry = createNodeRegistry({ ledger })
   const comfyui = openComfyUi({ url: config.COMFYUI_URL, node, log: logger })

@@ -2,12 +2,14 @@ import { readConfig } from '@comfy-balancer/service-kit/config'
 import { redisConfig, redisRule } from '@comfy-balancer/service-kit/redis-config'
 import { serviceConfig, serviceRule } from '@comfy-balancer/service-kit/service-config'
 import { taskApiConfig } from '@comfy-balancer/task-api/config'
+import { ledgerConfig } from '@comfy-balancer/task-store/config'
 import { type Static, Type } from '@sinclair/typebox'
 
 /** Every variable that comfy-service reads. */
 export const ComfyServiceConfig = Type.Object({
   ...serviceConfig({ port: 8090, logdyPort: 8233 }),
   ...redisConfig,
+  ...ledgerConfig,
   ...taskApiConfig,
   COMFYUI_URL: Type.String({
     default: 'http://127.0.0.1:8188',

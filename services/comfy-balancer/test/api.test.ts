@@ -1,0 +1,478 @@
+import { Readable } from 'node:stream'
+import type { Catalog } from '@comfy-balancer/contract/catalog'
+import { problem } from '@comfy-balancer/contract/problem'
+import type { Task } from '@comfy-balancer/contract/task'
+import { createLogger } from '@comfy-balancer/service-kit/logger'
+import type { OutputStore } from '@comfy-balancer/storage/output-store'
+import { connect } from '@comfy-balancer/task-store/connection'
+import { openScratchLedger } from '@comfy-balancer/task-store/scratch-ledger'
+import t, { type Test } from 'tap'
+import { createApp } from '../src/app.ts'
+import { readComfyBalancerConfig } from '../src/config.ts'
+
+const catalog: Catalog = {
+  classes: {
+    EmptyImage: { output: false, required: ['width', 'height'], choices: {}, uploads: [] },
+    CheckpointLoaderSimple: { output: false, required: ['ckpt_name'], choices: { ckpt_name: 0 }, uploads: [] },
+    LoadImage: { output: false, required: ['image'], choices: { image: 1 }, uploads: ['image'] },
+    SaveImage: { output: true, required: ['images'], choices: {}, uploads: [] }
+  },
+  lists: [['a.safetensors', 'b.safetensors'], ['here.png']],
+  modelBytes: {}
+}
+
+const workflow = (color = '255') =>
+  `{"1":{"class_type":"EmptyImage","inputs":{"width":64,"height":64,"color":${color}}},"9":{"class_type":"SaveImage","inputs":{"images":["1",0],"filename_prefix":"x"}}}`
+
+const output = {
+  attempt: 1,
+  index: 0,
+  path: 'p',
+  filename: 'x.png',
+  mediaType: 'image/png',
+  bytes: 10,
+  sha256: 'abc',
+  graphNode: '9',
+  kind: 'image',
+  durable: true
+}
+const bytes = Buffer.from('0123456789')
+
+/** A balancer without its dispatch loops, on a ledger of its own, with one node that the test plays by hand. */
+const open = async (t: Test, { withNode = true } = {}) => {
+  const { ledger, redis, close } = openScratchLedger({ keepMs: 1_000 })
+  const config = readComfyBalancerConfig({ REDIS_KEY_PREFIX: ledger.prefix, PORT: '0', RETENTION_SECONDS: '1' })
+  const { logger } = createLogger({ service: 'comfy-balancer', instance: 'test', level: 'silent' })
+  const connection = await connect({ host: redis.options.host!, port: redis.options.port! }, logger)
+  const store = {
+    open: async (_: string, range?: { start: number; end?: number }) => ({
+      stream: Readable.from([bytes.subarray(range?.start ?? 0, (range?.end ?? 9) + 1)])
+    })
+  }
+  const app = await createApp(config, { connection, store: store as unknown as OutputStore, logger, balancer: 'b1' })
+  const url = await app.server.listen({ host: '127.0.0.1', port: 0 })
+  const report = {
+    comfyui: { up: true, version: '0.3.64', queueRemaining: 0, foreign: 0 },
+    gpus: [],
+    host: { cpuUtilization: null, memoryTotalBytes: null, memoryUsedBytes: null },
+    resident: ['a.safetensors'],
+    catalog: 'c',
+    progress: { percent: 37, graphNode: '1', classType: 'EmptyImage', value: 1, max: 3 }
+  }
+  const node = {
+    id: 'gpu-a',
+    epoch: 'e',
+    url: 'http://127.0.0.1:1',
+    labels: { zone: 'x' },
+    catalog: { digest: 'c', text: JSON.stringify(catalog) },
+    report,
+    intent: 'ready' as const,
+    adoptToken: undefined
+  }
+  if (withNode) await ledger.nodes.register(node)
+  t.teardown(async () => {
+    await app.server.close()
+    await connection.close()
+    await close()
+  })
+  const post = (body: string, headers: Record<string, string> = {}) =>
+    fetch(`${url}/api/v1/generate`, {
+      method: 'POST',
+      body,
+      headers: { 'content-type': 'application/json', ...headers }
+    })
+  const accepted = async (body = `{"prompt":${workflow()}}`): Promise<Task> => {
+    const answer = await post(body)
+    if (answer.status !== 202) throw new Error(await answer.text())
+    return (await answer.json()) as Task
+  }
+  const claim = (task: string, nonce = 'nonce') =>
+    ledger.attempts.claim({ node: 'gpu-a', epoch: 'e', task, nonce, predictedSeconds: 1, why: {}, overtakes: [] })
+  const beat = (token?: string) => ledger.nodes.heartbeat('gpu-a', 'e', report, 'ready', token)
+  /** Resolves when a caller is being held back. */
+  const isWaiting = async () => {
+    const end = Date.now() + 5_000
+    while (app.server.openStreams.size === 0 && Date.now() < end) await new Promise(resolve => setTimeout(resolve, 5))
+  }
+  return { url, ledger, isWaiting, connection, post, accepted, claim, beat }
+}
+
+const spent = { gpuSeconds: 1, loadSeconds: 0, executionSeconds: 1, loaded: false }
+
+t.test('a task is accepted, followed and fetched', async t => {
+  const { url, ledger, post, claim, beat, isWaiting } = await open(t)
+  const body = `{"prompt":${workflow('18446744073709551615')},"client_id":"me","number":1,"front":true,"prompt_id":"theirs","metadata":{"shotId":1},"priority":80}`
+  const answer = await post(body)
+  t.equal(answer.status, 202)
+  const task = (await answer.json()) as Task
+  t.equal(answer.headers.get('location'), `/api/v1/tasks/${task.id}`)
+  t.ok(Number(answer.headers.get('retry-after')) >= 1)
+  t.match(task, {
+    state: 'queued',
+    attempt: 0,
+    client_id: 'me',
+    metadata: { shotId: 1 },
+    priority: 80,
+    queue: { position: 1 },
+    outputs: [],
+    error: null,
+    node: null
+  })
+  t.equal(await ledger.tasks.body(task.id), body, 'the text is kept to the last digit')
+
+  const running = fetch(`${url}/api/v1/tasks/${task.id}?wait=20`)
+  await isWaiting()
+  await claim(task.id)
+  await ledger.attempts.start(task.id, 'nonce')
+  t.match(
+    await (await running).json(),
+    { state: 'running', node: 'gpu-a', attempt: 1, progress: { percent: 37, classType: 'EmptyImage' } },
+    'a lease shows as queued and does not end the wait'
+  )
+  await beat('nonce')
+  await ledger.attempts.output(task.id, 'nonce', [output])
+  const early = (await (await fetch(`${url}/api/v1/tasks/${task.id}`)).json()) as Task
+  t.match(
+    early,
+    { state: 'running', outputs: [{ filename: 'x.png', url: `/api/v1/tasks/${task.id}/outputs/1-0` }] },
+    'outputs show before the end'
+  )
+  const ended = fetch(`${url}/api/v1/tasks/${task.id}`, { headers: { prefer: 'respond-async, wait=20' } })
+  await isWaiting()
+  await ledger.attempts.complete(task.id, 'nonce', [output], spent)
+  const done = (await (await ended).json()) as Task
+  t.match(done, { state: 'succeeded', timings: { executionSeconds: 1 }, progress: { percent: 100 }, queue: null })
+  t.ok(done.finishedAt && done.startedAt)
+
+  const file = `${url}${done.outputs[0]?.url}`
+  const whole = await fetch(file)
+  t.equal(await whole.text(), '0123456789')
+  t.equal(whole.headers.get('content-type'), 'image/png')
+  t.equal(whole.headers.get('x-content-type-options'), 'nosniff')
+  t.equal(whole.headers.get('etag'), '"abc"')
+  for (const [range, status, text, where] of [
+    ['bytes=2-4', 206, '234', 'bytes 2-4/10'],
+    ['bytes=-3', 206, '789', 'bytes 7-9/10'],
+    ['bytes=8-', 206, '89', 'bytes 8-9/10'],
+    ['bytes=20-', 416, '', 'bytes */10'],
+    ['bytes=0-1,4-5', 200, '0123456789', null]
+  ] as const) {
+    const part = await fetch(file, { headers: { range } })
+    t.same([part.status, await part.text(), part.headers.get('content-range')], [status, text, where], range)
+  }
+  t.equal((await fetch(file, { headers: { 'if-none-match': '"abc"' } })).status, 304)
+  t.equal((await fetch(`${url}/api/v1/tasks/${task.id}/outputs/1-7`)).status, 404)
+})
+
+t.test('events are sent in order, resume after the last one seen, and end with the task', async t => {
+  const { url, ledger, accepted, claim } = await open(t)
+  const task = await accepted()
+  const stream = fetch(`${url}/api/v1/tasks/${task.id}/events`)
+  await claim(task.id)
+  await ledger.attempts.start(task.id, 'nonce')
+  const response = await stream
+  t.match(response.headers.get('content-type'), /^text\/event-stream/)
+  await ledger.attempts.retry(task.id, 'nonce', {
+    class: 'hand-back',
+    exhausted: problem('attempts-exhausted', ''),
+    backoffMs: 0
+  })
+  await claim(task.id, 'second')
+  await ledger.attempts.complete(task.id, 'second', [], spent)
+  const text = await response.text()
+  const events = [...text.matchAll(/^id: (\d+)\nevent: (.+)\ndata: (.+)$/gm)].map(([, id, event, data]) => ({
+    id: Number(id),
+    event,
+    data: JSON.parse(data!)
+  }))
+  t.same(
+    events.map(({ event }) => event),
+    ['task.queued', 'task.dispatched', 'task.started', 'task.retried', 'task.dispatched', 'task.succeeded']
+  )
+  t.same(
+    events.map(({ id }) => id),
+    [1, 2, 3, 4, 5, 6]
+  )
+  t.match(events[3]?.data, { reason: 'hand-back', state: 'queued' })
+  const rest = await (
+    await fetch(`${url}/api/v1/tasks/${task.id}/events`, { headers: { 'last-event-id': '4' } })
+  ).text()
+  t.same(
+    [...rest.matchAll(/^event: (.+)$/gm)].map(([, event]) => event),
+    ['task.dispatched', 'task.succeeded']
+  )
+})
+
+t.test('a cancel is final; what has ended otherwise cannot be cancelled', async t => {
+  const { url, ledger, accepted, claim } = await open(t)
+  const remove = (id: string) => fetch(`${url}/api/v1/tasks/${id}`, { method: 'DELETE' })
+  const queued = await accepted()
+  t.match(await (await remove(queued.id)).json(), { state: 'cancelled' })
+  t.equal((await remove(queued.id)).status, 200)
+  const running = await accepted()
+  await claim(running.id)
+  t.match(await (await remove(running.id)).json(), { state: 'cancelled' })
+  t.equal(await ledger.attempts.complete(running.id, 'nonce', [], spent), 'terminal')
+  await ledger.attempts.release('gpu-a', 'nonce')
+  const done = await accepted()
+  await claim(done.id)
+  await ledger.attempts.complete(done.id, 'nonce', [], spent)
+  const refused = await remove(done.id)
+  t.equal(refused.status, 409)
+  t.match(await refused.json(), { code: 'task-already-finished', detail: /succeeded/ })
+  const unknown = `task_${'0'.repeat(32)}`
+  t.match(await (await remove(unknown)).json(), { status: 404, code: 'not-found' })
+  t.match(await (await fetch(`${url}/api/v1/tasks/${unknown}`)).json(), { status: 404, code: 'not-found' })
+  const end = Date.now() + 3_000
+  let gone = 0
+  while (gone !== 410 && Date.now() < end) gone = (await fetch(`${url}/api/v1/tasks/${queued.id}`)).status
+  t.equal(gone, 410, 'after its retention a task is gone')
+})
+
+t.test('a failed task is answered with 200 and says whose fault it was', async t => {
+  const { url, ledger, accepted, claim } = await open(t)
+  const task = await accepted()
+  await claim(task.id)
+  await ledger.attempts.fail(
+    task.id,
+    'nonce',
+    problem('comfyui-execution-error', 'KSampler: no', { comfyui: { graphNode: '3' } }),
+    1
+  )
+  const answer = await fetch(`${url}/api/v1/tasks/${task.id}`)
+  t.equal(answer.status, 200)
+  t.match(await answer.json(), {
+    state: 'failed',
+    error: { code: 'comfyui-execution-error', comfyui: { graphNode: '3' } },
+    outputs: []
+  })
+})
+
+t.test('the same idempotency key gives the same task; another body under it is refused', async t => {
+  const { post, ledger } = await open(t)
+  const body = `{"prompt":${workflow()}}`
+  const answers = await Promise.all([1, 2, 3].map(() => post(body, { 'idempotency-key': 'k1' })))
+  const ids = new Set((await Promise.all(answers.map(answer => answer.json() as Promise<Task>))).map(task => task.id))
+  t.equal(ids.size, 1)
+  t.equal(answers.filter(answer => answer.headers.get('idempotency-replayed') === 'true').length, 2)
+  t.match(await (await post(`{"prompt":${workflow('1')}}`, { 'idempotency-key': 'k1' })).json(), {
+    status: 422,
+    code: 'idempotency-key-reused'
+  })
+  t.equal((await ledger.waiting.backlog()).queuedByTenant.default, 1)
+})
+
+t.test('bad input is refused with a problem that names what and where, and nothing is queued', async t => {
+  const { url, post, ledger } = await open(t)
+  const graph = (nodes: string) => `{"prompt":{${nodes}}}`
+  const save = '"9":{"class_type":"SaveImage","inputs":{"images":["1",0]}}'
+  const image = '"1":{"class_type":"EmptyImage","inputs":{"width":1,"height":1}}'
+  const cases: [what: string, body: string, status: number, code: string, where: RegExp][] = [
+    ['no JSON', '{"prompt": ', 400, 'validation-failed', /not JSON/],
+    ['empty', '', 400, 'validation-failed', /empty|required|missing/i],
+    ['deep', `{"prompt":${'['.repeat(200)}${']'.repeat(200)}}`, 400, 'validation-failed', /deep/],
+    [
+      'NaN',
+      `{"prompt":{"1":{"class_type":"EmptyImage","inputs":{"width":NaN}}}}`,
+      400,
+      'validation-failed',
+      /NaN|JSON/
+    ],
+    ['duplicate key', graph(`${image},${image}`), 400, 'validation-failed', /"?1"?/],
+    ['prompt is a list', '{"prompt":[]}', 400, 'validation-failed', /\/prompt/],
+    ['no prompt', '{}', 400, 'validation-failed', /\/prompt/],
+    ['unknown field', `{"prompt":${workflow()},"colour":1}`, 400, 'validation-failed', /\/colour/],
+    ['priority', `{"prompt":${workflow()},"priority":101}`, 400, 'validation-failed', /\/priority|priority/],
+    [
+      'large metadata',
+      `{"prompt":${workflow()},"metadata":{"a":"${'x'.repeat(5000)}"}}`,
+      400,
+      'validation-failed',
+      /metadata/
+    ],
+    ['client_id is a list (31d)', `{"prompt":${workflow()},"client_id":["a"]}`, 400, 'validation-failed', /client_id/],
+    [
+      'client_id is an object (31e)',
+      `{"prompt":${workflow()},"client_id":{"a":1}}`,
+      400,
+      'validation-failed',
+      /client_id/
+    ],
+    ['extra_data is null (31b)', `{"prompt":${workflow()},"extra_data":null}`, 400, 'validation-failed', /extra_data/],
+    ['no graph nodes', '{"prompt":{}}', 422, 'workflow-invalid', /\/prompt/],
+    [
+      'graph node without inputs (31a)',
+      graph(`${image},${save},"66":{"class_type":"EmptyImage"}`),
+      422,
+      'workflow-invalid',
+      /\/prompt\/66\/inputs/
+    ],
+    ['graph node is null', graph(`${image},${save},"66":null`), 422, 'workflow-invalid', /\/prompt\/66/],
+    [
+      'no class_type',
+      graph(`${image},${save},"66":{"inputs":{}}`),
+      422,
+      'workflow-invalid',
+      /\/prompt\/66\/class_type/
+    ],
+    ['dangling link', graph(save), 422, 'workflow-invalid', /\/prompt\/9\/inputs\/images.*"1"/],
+    [
+      'cycle',
+      graph(
+        '"1":{"class_type":"SaveImage","inputs":{"images":["2",0]}},"2":{"class_type":"SaveImage","inputs":{"images":["1",0]}}'
+      ),
+      422,
+      'workflow-invalid',
+      /circle/
+    ],
+    ['no output', graph(image), 422, 'workflow-invalid', /no output/],
+    [
+      'missing input',
+      graph(`"1":{"class_type":"EmptyImage","inputs":{"width":1}},${save}`),
+      422,
+      'workflow-invalid',
+      /height/
+    ],
+    [
+      'unknown class',
+      graph(`${image},${save},"5":{"class_type":"Nope","inputs":{}}`),
+      422,
+      'no-capable-node',
+      /\/prompt\/5\/class_type.*Nope/
+    ],
+    [
+      'missing model',
+      graph(
+        `${image},"2":{"class_type":"CheckpointLoaderSimple","inputs":{"ckpt_name":"c.safetensors"}},"9":{"class_type":"SaveImage","inputs":{"images":["2",0]}}`
+      ),
+      422,
+      'no-capable-node',
+      /\/prompt\/2\/inputs\/ckpt_name.*gpu-a has a\.safetensors, b\.safetensors/
+    ],
+    [
+      'missing image',
+      graph(`"1":{"class_type":"LoadImage","inputs":{"image":"gone.png"}},${save}`),
+      422,
+      'no-capable-node',
+      /\/prompt\/1\/inputs\/image.*gone\.png.*here\.png/
+    ],
+    ['unknown label', `{"prompt":${workflow()},"nodeSelector":{"zone":"y"}}`, 422, 'no-capable-node', /zone/]
+  ]
+  for (const [what, body, status, code, where] of cases) {
+    const answer = await post(body)
+    const answered = (await answer.json()) as { detail: string; code: string; errors?: { pointer: string }[] }
+    t.same([answer.status, answered.code], [status, code], what)
+    t.match(answer.headers.get('content-type'), /^application\/problem\+json/, what)
+    t.match(
+      JSON.stringify([answered.detail, answered.errors]).replaceAll('\\"', '"'),
+      where,
+      `${what}: ${answered.detail}`
+    )
+  }
+  t.equal((await post('{}', { 'content-type': 'text/plain' })).status, 415)
+  t.equal((await post(`{"prompt":"${'x'.repeat(11_000_000)}"}`)).status, 413)
+  t.equal((await post(`{"prompt":${workflow()}}`, { 'idempotency-key': 'with space' })).status, 400)
+  for (const [method, path, status] of [
+    ['PUT', '/api/v1/generate', 405],
+    ['GET', '/api/v1/generate', 405],
+    ['POST', '/api/v1/tasks/x', 405],
+    ['GET', '/api/v1/tasks/../../etc/passwd', 404],
+    ['GET', '/api/v1/tasks/not-an-id', 400],
+    ['GET', '/api/v1/tasks?limit=0', 400],
+    ['GET', '/api/v1/tasks?cursor=bogus', 400],
+    ['GET', '/nowhere', 404]
+  ] as const) {
+    const answer = await fetch(`${url}${path}`, { method })
+    t.equal(answer.status, status, `${method} ${path}`)
+    t.match(answer.headers.get('content-type'), /^application\/problem\+json/)
+  }
+  t.same((await ledger.waiting.backlog()).queuedByTenant, {})
+})
+
+t.test('without a node the fleet is unavailable; a known node that is down keeps the task waiting', async t => {
+  const { post } = await open(t, { withNode: false })
+  const answer = await post(`{"prompt":${workflow()}}`)
+  t.equal(answer.status, 503)
+  t.ok(answer.headers.get('retry-after'))
+  t.match(await answer.json(), { code: 'fleet-unavailable' })
+  const { accepted, ledger } = await open(t)
+  await ledger.nodes.suspect('gpu-a', 'e')
+  t.match(await accepted(), { state: 'queued' })
+})
+
+t.test('lists page through all tasks, newest first, and filter by state', async t => {
+  const { url, accepted } = await open(t)
+  const ids: string[] = []
+  for (let i = 0; i < 7; i++) ids.unshift((await accepted()).id)
+  await fetch(`${url}/api/v1/tasks/${ids[3]}`, { method: 'DELETE' })
+  const seen: string[] = []
+  let cursor: string | null = ''
+  while (cursor !== null) {
+    const page = (await (await fetch(`${url}/api/v1/tasks?limit=3${cursor ? `&cursor=${cursor}` : ''}`)).json()) as {
+      data: Task[]
+      nextCursor: string | null
+    }
+    seen.push(...page.data.map(task => task.id))
+    cursor = page.nextCursor
+  }
+  t.same(seen, ids)
+  const cancelled = (await (await fetch(`${url}/api/v1/tasks?state=cancelled`)).json()) as { data: Task[] }
+  t.same(
+    cancelled.data.map(task => task.id),
+    [ids[3]]
+  )
+})
+
+t.test('nodes, fleet, probes and the API document', async t => {
+  const { url, accepted, claim } = await open(t)
+  const task = await accepted()
+  await accepted()
+  await claim(task.id)
+  const { data } = (await (await fetch(`${url}/api/v1/nodes`)).json()) as { data: object[] }
+  t.match(data, [
+    {
+      id: 'gpu-a',
+      state: 'ready',
+      labels: { zone: 'x' },
+      models: ['a.safetensors', 'b.safetensors'],
+      resident: ['a.safetensors'],
+      attempt: { task: task.id, progress: { percent: 37 } },
+      comfyui: { up: true, version: '0.3.64' }
+    }
+  ])
+  t.match(await (await fetch(`${url}/api/v1/nodes/gpu-a`)).json(), { id: 'gpu-a' })
+  t.equal((await fetch(`${url}/api/v1/nodes/gpu-z`)).status, 404)
+  t.match(await (await fetch(`${url}/api/v1/fleet`)).json(), {
+    nodes: { ready: 1 },
+    queued: 1,
+    running: 1,
+    queuedByTenant: { default: 1 }
+  })
+  t.equal((await fetch(`${url}/livez`)).status, 200)
+  t.equal((await fetch(`${url}/readyz`)).status, 200)
+  t.match(await (await fetch(`${url}/docs/`)).text(), /swagger/i)
+  const document = (await (await fetch(`${url}/openapi.json`)).json()) as {
+    openapi: string
+    paths: object
+    components: { schemas: object }
+  }
+  t.match(document.openapi, /^3\.1/)
+  t.ok(
+    ['/api/v1/generate', '/api/v1/tasks/{id}', '/api/v1/tasks/{id}/events', '/api/v1/nodes', '/api/v1/fleet'].every(
+      path => path in document.paths
+    )
+  )
+  t.ok('Task' in document.components.schemas && 'Problem' in document.components.schemas)
+})
+
+t.test('when the ledger is away the answer is an honest 503', async t => {
+  const { url, connection } = await open(t)
+  connection.commands.disconnect()
+  for (const path of ['/api/v1/fleet', '/api/v1/nodes', '/api/v1/tasks', `/api/v1/tasks/task_${'0'.repeat(32)}`]) {
+    const answer = await fetch(`${url}${path}`)
+    t.match([answer.status, await answer.json()], [503, { code: 'fleet-unavailable' }], path)
+    t.ok(answer.headers.get('retry-after'))
+  }
+  t.equal((await fetch(`${url}/livez`)).status, 200)
+  t.equal((await fetch(`${url}/readyz`)).status, 503)
+})
