@@ -9,11 +9,14 @@ const optionsOf = (input: unknown): string[] | undefined => {
   const [type, settings] = listOf(input)
   const options = Array.isArray(type) ? type : type === 'COMBO' ? recordOf(settings).options : undefined
   if (!Array.isArray(options)) return undefined
-  return options.filter(option => typeof option === 'string' || typeof option === 'number').map(String)
+  return options.filter(option => ['string', 'number', 'boolean'].includes(typeof option)).map(String)
 }
 
 const isUpload = (input: unknown): boolean =>
   Object.entries(recordOf(listOf(input)[1])).some(([name, value]) => name.endsWith('_upload') && value === true)
+
+/** Newer versions grow such inputs at run time: the graph then holds `name.part`, never `name` itself. */
+const isGrown = (input: unknown): boolean => /^COMFY_\w*AUTOGROW/.test(String(listOf(input)[0]))
 
 const readClass = (entry: Unchecked, indexOfList: (options: string[]) => number): ClassEntry => {
   const input = recordOf(entry.input)
@@ -25,7 +28,8 @@ const readClass = (entry: Unchecked, indexOfList: (options: string[]) => number)
     const options = uploads.includes(name) ? undefined : optionsOf(declared)
     if (options) choices[name] = indexOfList(options)
   }
-  return { output: entry.output_node === true, required: Object.keys(required), choices, uploads }
+  const needed = Object.keys(required).filter(name => !isGrown(required[name]))
+  return { output: entry.output_node === true, required: needed, choices, uploads }
 }
 
 /**
@@ -46,6 +50,18 @@ export const readCatalog = (objectInfo: unknown, modelBytes: Record<string, numb
     if (isRecord(entry)) classes[name] = readClass(entry, indexOfList)
   }
   return { classes, lists, modelBytes }
+}
+
+const maxInputFiles = 10_000
+
+/** The files of ComfyUI's input folder, as its upload inputs list them (the top level only); sorted, at most 10,000. */
+export const readInputFiles = (objectInfo: unknown): string[] => {
+  const files = Object.values(recordOf(objectInfo)).flatMap(entry => {
+    const input = recordOf(recordOf(entry).input)
+    const inputs = Object.values({ ...recordOf(input.optional), ...recordOf(input.required) })
+    return inputs.filter(isUpload).flatMap(declared => optionsOf(declared) ?? [])
+  })
+  return [...new Set(files)].sort().slice(0, maxInputFiles)
 }
 
 const sorted = <T>(record: Record<string, T>): [string, T][] =>

@@ -1,5 +1,5 @@
 import type { KnownNode } from '@comfy-balancer/domain/admission'
-import { type Capability, createCapability } from '@comfy-balancer/domain/capability'
+import { type Capability, createCapability, withInputFiles } from '@comfy-balancer/domain/capability'
 import type { NodeView } from '@comfy-balancer/domain/policy'
 import type { Ledger } from '@comfy-balancer/task-store/ledger'
 import type { NodeRecord } from '@comfy-balancer/task-store/nodes'
@@ -14,25 +14,36 @@ const knownMs = 1_000
 
 /** The nodes of the ledger as the policy and admission see them. Catalogs are kept by digest, strain is counted by heartbeat. */
 export const createNodeRegistry = ({ ledger }: { ledger: Ledger }) => {
+  const catalogs = new Map<string, Capability>()
   const capabilities = new Map<string, Capability>()
   let cached: { atMs: number; nodes: readonly KnownNode[] } = { atMs: 0, nodes: [] }
   const strain = new Map<string, { beatMs: number; beats: number }>()
 
-  const capabilityOf = async (digest: string): Promise<Capability | undefined> => {
-    const known = capabilities.get(digest)
+  const catalogOf = async (digest: string): Promise<Capability | undefined> => {
+    const known = catalogs.get(digest)
     if (known) return known
     const catalog = await ledger.nodes.catalog(digest)
     if (!catalog) return undefined
     const capability = createCapability(catalog)
+    catalogs.set(digest, capability)
+    return capability
+  }
+
+  const capabilityOf = async (node: NodeRecord): Promise<Capability | undefined> => {
+    const digest = `${node.catalog} ${node.files}`
+    const known = capabilities.get(digest)
+    if (known) return known
+    const [catalog, files] = await Promise.all([catalogOf(node.catalog), ledger.nodes.inputFiles(node.files)])
+    if (!catalog) return undefined
+    const capability = withInputFiles(catalog, new Set(files))
     capabilities.set(digest, capability)
     return capability
   }
 
   const forgetUnused = (nodes: readonly NodeRecord[]): void => {
-    const used = new Set(nodes.map(node => node.catalog))
-    for (const digest of capabilities.keys()) if (!used.has(digest)) capabilities.delete(digest)
-    const ids = new Set(nodes.map(node => node.id))
-    for (const id of strain.keys()) if (!ids.has(id)) strain.delete(id)
+    keepOnly(catalogs, new Set(nodes.map(node => node.catalog)))
+    keepOnly(capabilities, new Set(nodes.map(node => `${node.catalog} ${node.files}`)))
+    keepOnly(strain, new Set(nodes.map(node => node.id)))
   }
 
   const isStrained = (node: NodeRecord): boolean => {
@@ -45,7 +56,7 @@ export const createNodeRegistry = ({ ledger }: { ledger: Ledger }) => {
   }
 
   const viewOf = async (node: NodeRecord, nowMs: number): Promise<NodeView[]> => {
-    const capability = await capabilityOf(node.catalog)
+    const capability = await capabilityOf(node)
     if (!capability) return []
     const held = node.slot && (await ledger.waiting.inSlot(node.slot.task))
     const gpu = node.report.gpus[0]
@@ -83,7 +94,7 @@ export const createNodeRegistry = ({ ledger }: { ledger: Ledger }) => {
       if (cached.nodes.length > 0 && performance.now() - cached.atMs < knownMs) return cached.nodes
       const { nodes } = await ledger.nodes.list()
       const found = await Promise.all(
-        nodes.map(async node => ({ id: node.id, labels: labelsOf(node), capability: await capabilityOf(node.catalog) }))
+        nodes.map(async node => ({ id: node.id, labels: labelsOf(node), capability: await capabilityOf(node) }))
       )
       const known = found.flatMap(({ id, labels, capability }) => (capability ? [{ id, labels, capability }] : []))
       cached = { atMs: performance.now(), nodes: known }
@@ -92,6 +103,10 @@ export const createNodeRegistry = ({ ledger }: { ledger: Ledger }) => {
 
     capabilityOf
   }
+}
+
+const keepOnly = (map: Map<string, unknown>, used: ReadonlySet<string>): void => {
+  for (const key of map.keys()) if (!used.has(key)) map.delete(key)
 }
 
 const emptyNeed = { classes: [], models: [], files: [], labels: {} }

@@ -22,7 +22,7 @@ export type Verdict =
 
 /**
  * Decides whether some known node could run the workflow, and what it needs of a node. Refuses at once what could never start: no output,
- * a class, model, file or option that no node has, a required input that is missing everywhere. At least one node must be known.
+ * a class, model or input file that no node has, a required input that is missing everywhere. Other options are ComfyUI's to judge: a class may take more than it lists. At least one node must be known.
  */
 export const admit = (
   workflow: Workflow,
@@ -88,6 +88,7 @@ const missingInputs = (graphNode: GraphNode, nodes: readonly KnownNode[]): Flaw[
 
 const absentValues = (graphNode: GraphNode, nodes: readonly KnownNode[]): Flaw[] =>
   literals(graphNode).flatMap(choice => {
+    if (!isUpload(choice, nodes) && !isModel(choice, nodes)) return []
     const able = withClass(choice.classType, nodes)
     if (able.some(node => node.capability.spelling(choice) !== undefined)) return []
     return [
@@ -112,6 +113,9 @@ const literals = (graphNode: GraphNode): Choice[] =>
     return [{ classType: graphNode.classType, input, value: String(value.value) }]
   })
 
+const isUpload = (choice: Choice, nodes: readonly KnownNode[]): boolean =>
+  nodes.some(node => node.capability.isUpload(choice.classType, choice.input))
+
 const isModel = (choice: Choice, nodes: readonly KnownNode[]): boolean =>
   isModelFile(choice.value) || nodes.some(node => node.capability.listsModels(choice.classType, choice.input))
 
@@ -122,11 +126,10 @@ const needOf = (
   nodes: readonly KnownNode[]
 ): Need => {
   const choices = used.flatMap(literals)
-  const isUpload = (choice: Choice) => nodes.some(node => node.capability.isUpload(choice.classType, choice.input))
   return {
     classes: [...new Set([...workflow.graphNodes.values()].map(graphNode => graphNode.classType))].sort(),
-    models: distinct(choices.filter(choice => !isUpload(choice) && isModel(choice, nodes))),
-    files: distinct(choices.filter(isUpload)),
+    models: distinct(choices.filter(choice => !isUpload(choice, nodes) && isModel(choice, nodes))),
+    files: distinct(choices.filter(choice => isUpload(choice, nodes))),
     labels: Object.fromEntries(Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1)))
   }
 }

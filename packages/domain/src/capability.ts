@@ -2,7 +2,7 @@ import type { Catalog } from '@comfy-balancer/contract/catalog'
 import type { Choice, Need } from '@comfy-balancer/contract/need'
 
 /** File extensions under which models are kept (ComfyUI's own list and those of common packs). */
-const modelFile = /\.(safetensors|sft|ckpt|pt|pt2|pth|bin|pkl|gguf|onnx|engine)$/i
+const modelFile = /\.(safetensors|sft|ckpt|pt|pt2|pth|bin|pkl|gguf|onnx|engine|torchscript)$/i
 
 /** ComfyUI lists only the top level of its input folder, yet takes files from subfolders and, annotated, from other folders. */
 const outsideList = /[\\/]|\[(input|output|temp)\]$/
@@ -52,8 +52,7 @@ export const createCapability = (catalog: Catalog): Capability => {
     spelling: ({ classType, input, value }) => {
       const list = listOf(classType, input)
       if (list === undefined) return value
-      const listed = spellings[list]?.get(foldPath(value))
-      return listed ?? (isUpload(classType, input) && outsideList.test(value) ? value : undefined)
+      return spellings[list]?.get(foldPath(value))
     },
     listsModels: (classType, input) => {
       const list = listOf(classType, input)
@@ -63,6 +62,17 @@ export const createCapability = (catalog: Catalog): Capability => {
     models: () => [...new Set(catalog.lists.flat().filter(isModelFile))].sort()
   }
 }
+
+/** The same capability on a node with these files in its input folder, which equal nodes do not share. */
+export const withInputFiles = (capability: Capability, files: ReadonlySet<string>): Capability => ({
+  ...capability,
+  options: (classType, input) =>
+    capability.isUpload(classType, input) ? [...files] : capability.options(classType, input),
+  spelling: choice => {
+    if (!capability.isUpload(choice.classType, choice.input)) return capability.spelling(choice)
+    return files.has(choice.value) || outsideList.test(choice.value) ? choice.value : undefined
+  }
+})
 
 /** What of a need a node lacks: class names, and values as `class.input = value`. Empty when it can run the workflow. */
 export const lacking = (need: Need, capability: Capability): string[] => [

@@ -21,13 +21,14 @@ export type NodeView = {
     | undefined
 }
 
-/** A waiting task. `orderMs` is its place in the queue: the time it was accepted, less its priority's head start. */
+/** A waiting task. `orderMs` is its place in the queue: the time it was accepted (`acceptedMs`), less its priority's head start. */
 export type Candidate = {
   readonly id: string
   readonly tenant: string
   readonly needId: string
   readonly need: Need
   readonly orderMs: number
+  readonly acceptedMs: number
   readonly work: number
   /** Nodes on which it was tried already, to be used only when no other can take it. */
   readonly avoid: readonly string[]
@@ -60,7 +61,7 @@ export type Assignment = {
 
 /** After so long a wait a task takes any capable node (dispatch.md, rule 1). */
 const guardEndsSeconds = 120
-/** A tenant may be overtaken for a resident model by this many model loads' worth of service, and this often (dispatch.md, rule 2). */
+/** A tenant may be overtaken for a resident model by this many model loads' worth of service, and this often (dispatch.md, rule 2); on a small fleet no oftener than twice a node. */
 const creditLoads = 10
 const maxOvertaken = 8
 /** Another node must finish clearly sooner before a free one is left idle for it: predictions err by more than this. */
@@ -85,27 +86,29 @@ export const fits = (node: NodeView, need: Need): boolean => {
  * that gets it. Filters, then guard, fairness, order and ties as in dispatch.md. At most one task a node; a node that is better left waiting gets none.
  */
 export const assign = (situation: Situation): Assignment[] => {
-  const suitable = memoisedSuitability(situation)
+  const isSuitable = suitability(situation.nodes)
+  const guard = createGuard(situation, isSuitable)
+  const flows = new Map(situation.flows)
+  const mayOvertake = Math.min(maxOvertaken, 2 * situation.nodes.length)
   const chosen: Assignment[] = []
-  const free = new Set(situation.nodes.filter(node => node.available && !node.attempt))
-  const waiting = new Map(situation.candidates.map(task => [task.id, task]))
-  const starts = new Map([...situation.flows].map(([tenant, flow]) => [tenant, flow.start]))
-  while (free.size > 0 && waiting.size > 0) {
-    const pairs = allowedPairs(situation, [...free], [...waiting.values()], suitable)
-    const best = fairest(pairs, situation, starts)
+  let open = openPairs(situation, isSuitable)
+  while (open.length > 0) {
+    const allowed = guard.allowed(open)
+    const best = fairest(allowed, flows, mayOvertake, situation.random)
     if (!best) break
-    free.delete(best.pair.node)
-    waiting.delete(best.pair.task.id)
-    starts.set(best.pair.task.tenant, startOf(starts, best.pair.task.tenant) + best.pair.seconds)
-    chosen.push(explain(best.pair, best.overtakes, pairs))
+    const { pair, overtakes } = best
+    guard.claimed(pair)
+    settle(flows, pair, overtakes)
+    open = open.filter(other => other.node !== pair.node && other.task !== pair.task)
+    chosen.push(explain(pair, overtakes, allowed))
   }
   return chosen
 }
 
-type Suitability = (node: NodeView, task: Candidate) => Prediction | undefined
+type Suitability = (node: NodeView, task: Candidate) => boolean
 
-/** Asks each (node, need, work) once. A node without room is passed over while another capable one has it. */
-const memoisedSuitability = ({ nodes, learned }: Situation): Suitability => {
+/** The filters, asked once for each need. A node without room is passed over while another capable one has it. */
+const suitability = (nodes: readonly NodeView[]): Suitability => {
   const capable = new Map<string, ReadonlySet<NodeView>>()
   const capableOf = (task: Candidate): ReadonlySet<NodeView> => {
     const known = capable.get(task.needId)
@@ -117,102 +120,155 @@ const memoisedSuitability = ({ nodes, learned }: Situation): Suitability => {
     return found
   }
   return (node, task) => {
-    if (!capableOf(task).has(node)) return undefined
-    const elsewhere = [...capableOf(task)].some(other => !task.avoid.includes(other.id))
-    if (elsewhere && task.avoid.includes(node.id)) return undefined
-    return predict(node, task.need, task.work, learned.get(task.needId))
+    const able = capableOf(task)
+    if (!able.has(node)) return false
+    return !task.avoid.includes(node.id) || [...able].every(other => task.avoid.includes(other.id))
   }
 }
 
-const allowedPairs = (
-  situation: Situation,
-  free: readonly NodeView[],
-  waiting: readonly Candidate[],
-  suitable: Suitability
-): Pair[] => {
-  const guarded = situation.waiting <= situation.nodes.length
-  const pairs: Pair[] = []
-  for (const task of waiting) {
-    const ageSeconds = Math.max(0, (situation.nowMs - task.orderMs) / 1000)
-    for (const node of free) {
-      const predicted = suitable(node, task)
-      if (!predicted) continue
-      const seconds = total(predicted)
-      const pair = { node, task, predicted, seconds, score: (ageSeconds + seconds) / seconds }
-      if (guarded && ageSeconds < guardEndsSeconds && isBetterElsewhere(pair, situation, waiting, suitable)) continue
-      pairs.push(pair)
-    }
-  }
-  return pairs
-}
-
-/** Rule 1: another node, busy now, would still finish this task sooner after the same-model tasks that are ahead of it. */
-const isBetterElsewhere = (
-  { node, task, seconds }: Pair,
-  { nodes, learned }: Situation,
-  waiting: readonly Candidate[],
-  suitable: Suitability
-): boolean => {
-  const ahead = waiting.filter(other => other.needId === task.needId && other.orderMs < task.orderMs)
-  return nodes.some(other => {
-    if (other === node || !other.attempt || !suitable(other, task)) return false
-    const warm = { ...other, resident: new Set(modelsOf(other.attempt.need)) }
-    const remaining = Math.max(0, other.attempt.predictedSeconds - other.attempt.elapsedSeconds)
-    const own = total(predict(warm, task.need, task.work, learned.get(task.needId)))
-    const before = ahead.reduce(
-      (sum, one) => sum + total(predict(warm, one.need, one.work, learned.get(one.needId))),
-      0
-    )
-    return remaining + before + own < seconds * guardMargin
+const openPairs = ({ nodes, candidates, learned, nowMs }: Situation, isSuitable: Suitability): Pair[] => {
+  const free = nodes.filter(node => node.available && !node.attempt)
+  return candidates.flatMap(task => {
+    const ageSeconds = Math.max(0, (nowMs - task.orderMs) / 1000)
+    return free
+      .filter(node => isSuitable(node, task))
+      .map(node => {
+        const predicted = predict(node, task.need, task.work, learned.get(task.needId))
+        const seconds = total(predicted)
+        return { node, task, predicted, seconds, score: (ageSeconds + seconds) / seconds }
+      })
   })
 }
 
-const startOf = (starts: ReadonlyMap<string, number>, tenant: string): number => starts.get(tenant) ?? 0
+/** A node at work as it will be when its attempt ends: it holds that attempt's models then. */
+type AtWork = { node: NodeView; after: NodeView; seconds: number; predictions: Map<Candidate, Prediction> }
+
+const atWork = (node: NodeView, need: Need, seconds: number): AtWork => ({
+  node,
+  after: { ...node, resident: new Set(modelsOf(need)) },
+  seconds,
+  predictions: new Map()
+})
+
+/**
+ * Rule 1: leaves out a pair when another node, at work now or from this round on, would still finish the task clearly sooner after the
+ * same-model tasks that are ahead of it.
+ */
+const createGuard = ({ nodes, candidates, learned, waiting, nowMs }: Situation, isSuitable: Suitability) => {
+  const isOn = waiting <= nodes.filter(node => node.available).length
+  const busy = nodes.flatMap(node => (node.attempt ? [atWork(node, node.attempt.need, remaining(node.attempt))] : []))
+  const models = new Map(candidates.map(task => [task.needId, modelsOf(task.need).join()]))
+  let ahead = candidates.toSorted((a, b) => a.orderMs - b.orderMs)
+
+  const predicted = ({ after, predictions }: AtWork, task: Candidate): Prediction => {
+    const found = predictions.get(task) ?? predict(after, task.need, task.work, learned.get(task.needId))
+    predictions.set(task, found)
+    return found
+  }
+
+  const finishSeconds = (): ReadonlyMap<Candidate, number> => {
+    const soonest = new Map<Candidate, number>()
+    for (const one of busy) {
+      const queues = new Map<string, number>()
+      for (const task of ahead.filter(task => isSuitable(one.node, task))) {
+        const same = models.get(task.needId)!
+        const before = queues.get(same)
+        const own = predicted(one, task)
+        const finish = before === undefined ? one.seconds + total(own) : before + own.executionSeconds
+        queues.set(same, finish)
+        soonest.set(task, Math.min(finish, soonest.get(task) ?? finish))
+      }
+    }
+    return soonest
+  }
+
+  return {
+    allowed(pairs: readonly Pair[]): readonly Pair[] {
+      if (!isOn) return pairs
+      const elsewhere = finishSeconds()
+      return pairs.filter(({ task, seconds }) => {
+        const waitedSeconds = (nowMs - task.acceptedMs) / 1000
+        return waitedSeconds >= guardEndsSeconds || !((elsewhere.get(task) ?? seconds) < seconds * guardMargin)
+      })
+    },
+
+    claimed({ node, task, seconds }: Pair): void {
+      ahead = ahead.filter(other => other !== task)
+      busy.push(atWork(node, task.need, seconds))
+    }
+  }
+}
+
+/** An attempt that is overdue is believed to need as long again as it is late. */
+const remaining = ({ predictedSeconds, elapsedSeconds }: NonNullable<NodeView['attempt']>): number =>
+  Math.abs(predictedSeconds - elapsedSeconds)
+
+const flowOf = (flows: ReadonlyMap<string, Flow>, tenant: string): Flow =>
+  flows.get(tenant) ?? { start: 0, overtaken: 0 }
+
+/** Moves the tenants' places within the round as the claim will move them in the ledger. */
+const settle = (flows: Map<string, Flow>, { task, seconds }: Pair, overtakes: readonly string[]): void => {
+  flows.set(task.tenant, { start: flowOf(flows, task.tenant).start + seconds, overtaken: 0 })
+  for (const tenant of overtakes) {
+    const { start, overtaken } = flowOf(flows, tenant)
+    flows.set(tenant, { start, overtaken: overtaken + 1 })
+  }
+}
 
 /** Rules 2 to 4: the tenant served least goes first, unless another's task needs no load here and the credit is not used up. */
 const fairest = (
   pairs: readonly Pair[],
-  situation: Situation,
-  starts: ReadonlyMap<string, number>
+  flows: ReadonlyMap<string, Flow>,
+  mayOvertake: number,
+  random: () => number
 ): { pair: Pair; overtakes: string[] } | undefined => {
   if (pairs.length === 0) return undefined
-  const least = Math.min(...pairs.map(pair => startOf(starts, pair.task.tenant)))
-  const due = pairs.filter(pair => startOf(starts, pair.task.tenant) === least)
-  const best = foremost(due, situation.random)
+  const startOf = (pair: Pair): number => flowOf(flows, pair.task.tenant).start
+  const least = pairs.reduce((lowest, pair) => Math.min(lowest, startOf(pair)), Number.POSITIVE_INFINITY)
+  const best = foremost(
+    pairs.filter(pair => startOf(pair) === least),
+    random
+  )
   if (best.predicted.loadSeconds === 0) return { pair: best, overtakes: [] }
   const tenant = best.task.tenant
   const credit = creditLoads * best.predicted.loadSeconds
-  const overtaken = situation.flows.get(tenant)?.overtaken ?? 0
   const resident = pairs.filter(
     pair =>
       pair.node === best.node &&
       pair.task.tenant !== tenant &&
       pair.task.need.models.length > 0 &&
       pair.predicted.loadSeconds === 0 &&
-      startOf(starts, pair.task.tenant) - least <= credit
+      startOf(pair) - least <= credit
   )
-  if (resident.length === 0 || overtaken >= maxOvertaken) return { pair: best, overtakes: [] }
-  return { pair: foremost(resident, situation.random), overtakes: [tenant] }
+  if (resident.length === 0 || flowOf(flows, tenant).overtaken >= mayOvertake) return { pair: best, overtakes: [] }
+  return { pair: foremost(resident, random), overtakes: [tenant] }
 }
 
-/** Scores and seconds closer than this are ties: clocks and predictions are not finer. */
+/** Seconds closer than this share are ties: predictions are not finer. */
 const sameness = 1e-3
 
+/** Rules 3 and 4: the task whose turn it is, then the best of the nodes that would finish it at the same time. */
 const foremost = (pairs: readonly Pair[], random: () => number): Pair => {
-  const ranked = pairs
+  const best = pairs.reduce((first, pair) => (inTurn(pair, first) < 0 ? pair : first))
+  const { task, node, seconds } = best
+  const ties = pairs.filter(
+    pair =>
+      pair.task === task &&
+      pair.node.strained === node.strained &&
+      pair.seconds - seconds <= sameness * Math.max(1, seconds)
+  )
+  return ties
     .map(pair => ({ pair, draw: random() }))
-    .sort((a, b) => compare(a.pair, b.pair) || a.draw - b.draw)
-  return ranked[0]!.pair
+    .reduce((first, tie) => ((byLoad(tie.pair.node, first.pair.node) || tie.draw - first.draw) < 0 ? tie : first)).pair
 }
 
-const compare = (a: Pair, b: Pair): number =>
-  Number(a.node.strained) - Number(b.node.strained) ||
-  apart(b.score, a.score) ||
-  apart(a.seconds, b.seconds) ||
-  apart(vramShare(a.node), vramShare(b.node)) ||
-  apart(a.node.utilization ?? 0, b.node.utilization ?? 0)
+const inTurn = (a: Pair, b: Pair): number =>
+  Number(a.node.strained) - Number(b.node.strained) || b.score - a.score || a.seconds - b.seconds
 
-const apart = (a: number, b: number): number => (Math.abs(a - b) <= sameness * Math.max(1, Math.abs(a)) ? 0 : a - b)
+/** Whole percents: what a heartbeat reports is not finer. */
+const byLoad = (a: NodeView, b: NodeView): number =>
+  Math.round(vramShare(a) * 100) - Math.round(vramShare(b) * 100) ||
+  Math.round((a.utilization ?? 0) * 100) - Math.round((b.utilization ?? 0) * 100)
 
 const vramShare = (node: NodeView): number =>
   node.vramTotalBytes && node.vramUsedBytes !== undefined ? node.vramUsedBytes / node.vramTotalBytes : 0

@@ -1,5 +1,5 @@
 import type { Need } from '@comfy-balancer/contract/need'
-import { type Capability, modelsOf } from './capability.ts'
+import { type Capability, isModelFile, modelsOf } from './capability.ts'
 
 /** Learned from finished attempts with one need. Seconds; execution per unit of work. */
 export type Learned = {
@@ -23,7 +23,7 @@ export const predict = (
   learned: Learned | undefined
 ): Prediction => {
   const models = modelsOf(need)
-  const size = (model: string) => node.capability.modelBytes(model) ?? unknownModelBytes
+  const size = (model: string) => node.capability.modelBytes(model) ?? (isModelFile(model) ? unknownModelBytes : 0)
   const total = models.reduce((sum, model) => sum + size(model), 0)
   const missing = models.filter(model => !node.resident.has(model)).reduce((sum, model) => sum + size(model), 0)
   const load = learned?.load.byNode.get(node.id) ?? learned?.load.fleet ?? total / bytesPerSecond

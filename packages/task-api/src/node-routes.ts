@@ -5,12 +5,13 @@ import { Refusal } from '@comfy-balancer/service-kit/problems'
 import { route } from '@comfy-balancer/service-kit/route'
 import type { App } from '@comfy-balancer/service-kit/server'
 import type { Ledger } from '@comfy-balancer/task-store/ledger'
+import type { NodeRecord } from '@comfy-balancer/task-store/nodes'
 import { fromLedger } from './ledger-errors.ts'
 import { stateOf, viewNode } from './node-view.ts'
 
 export type NodeApiDeps = {
   readonly ledger: Ledger
-  readonly capabilityOf: (catalog: string) => Promise<Capability | undefined>
+  readonly capabilityOf: (node: NodeRecord) => Promise<Capability | undefined>
   /** The node that the id `self` stands for. */
   readonly self?: string
 }
@@ -19,7 +20,7 @@ export type NodeApiDeps = {
 export const nodeRoutes = (app: App, { ledger, capabilityOf, self }: NodeApiDeps): void => {
   route(app, listNodes, async () => {
     const { nodes, nowMs } = await fromLedger(ledger.nodes.list())
-    const views = nodes.map(async node => viewNode(ledger, node, await capabilityOf(node.catalog), nowMs))
+    const views = nodes.map(async node => viewNode(ledger, node, await capabilityOf(node), nowMs))
     return { data: (await fromLedger(Promise.all(views))).sort((a, b) => (a.id < b.id ? -1 : 1)) }
   })
 
@@ -29,7 +30,7 @@ export const nodeRoutes = (app: App, { ledger, capabilityOf, self }: NodeApiDeps
       Promise.all([id ? ledger.nodes.find(id) : undefined, ledger.nodes.now()])
     )
     if (!node) throw new Refusal('not-found', `There is no node ${request.params.id}`)
-    return viewNode(ledger, node, await fromLedger(capabilityOf(node.catalog)), nowMs)
+    return viewNode(ledger, node, await fromLedger(capabilityOf(node)), nowMs)
   })
 
   route(app, getFleet, async () => {

@@ -1,7 +1,7 @@
 -- Reads what the policy may choose from: the queues of the least-served tenants and those waiting for a model that a free node holds,
 -- from each the foremost and the shortest tasks.
 -- ARGV 1 tenants at most, 2 queues at most, 3 tasks per queue and order, then the models resident on free nodes
--- Returns {now, waiting, {tenant, start, overtaken, …}, {id, tenant, need, order, work, avoid, …}}
+-- Returns {now, waiting, {tenant, start, overtaken, …}, {id, tenant, need, order, work, avoid, accepted, …}}
 local queues, listed, flows = {}, {}, {}
 local max_queues = tonumber(ARGV[2])
 local per_queue = tonumber(ARGV[3]) - 1
@@ -35,8 +35,8 @@ for _, name in ipairs(queues) do
     for _, id in ipairs(redis.call('ZRANGE', order .. name, 0, per_queue)) do
       if not taken[id] then
         taken[id] = true
-        local t = redis.call('HMGET', K.task .. id, 'order', 'work', 'avoid')
-        for _, value in ipairs({ id, tenant, need, t[1] or '0', t[2] or '1', t[3] or '' }) do tasks[#tasks + 1] = value end
+        local t = redis.call('HMGET', K.task .. id, 'order', 'work', 'avoid', 'createdMs')
+        for _, value in ipairs({ id, tenant, need, t[1] or '0', t[2] or '1', t[3] or '', t[4] or '0' }) do tasks[#tasks + 1] = value end
       end
     end
   end

@@ -1,6 +1,7 @@
 -- Makes a comfy-service known under an epoch of its own. The slot of its former life ends at once, unless it adopts the attempt in it.
 -- A second live comfy-service of one id is refused; a newcomer at the same address proves that the old one is gone.
--- ARGV 1 node, 2 epoch, 3 url, 4 labels (JSON), 5 catalog digest, 6 catalog (JSON), 7 report (JSON), 8 token to adopt or '', 9 intent
+-- ARGV 1 node, 2 epoch, 3 url, 4 labels (JSON), 5 catalog digest, 6 catalog (JSON), 7 report (JSON), 8 token to adopt or '', 9 intent,
+--      10 digest of its input files, 11 input files (JSON)
 -- Returns {'registered'} | {'adopted'} | {'refused', url of the other}
 local key = K.node .. ARGV[1]
 local n = redis.call('HMGET', key, 'epoch', 'url', 'slotTask', 'slotToken')
@@ -17,7 +18,8 @@ if n[4] then
   end
 end
 redis.call('SET', K.catalog .. ARGV[5], ARGV[6], 'PX', L.keepNodeMs * 2)
-redis.call('HSET', key, 'epoch', ARGV[2], 'url', ARGV[3], 'labels', ARGV[4], 'catalog', ARGV[5], 'report', ARGV[7], 'intent', ARGV[9], 'beatMs', now)
+redis.call('SET', K.files .. ARGV[10], ARGV[11], 'PX', L.keepNodeMs * 2)
+redis.call('HSET', key, 'files', ARGV[10], 'epoch', ARGV[2], 'url', ARGV[3], 'labels', ARGV[4], 'catalog', ARGV[5], 'report', ARGV[7], 'intent', ARGV[9], 'beatMs', now)
 redis.call('ZADD', K.nodes, now, ARGV[1])
 redis.call('PUBLISH', K.wakeDispatch, ARGV[1])
 return { adopted and 'adopted' or 'registered' }

@@ -45,6 +45,8 @@ export const keyNames = {
   node: 'node:',
   /** string: classes and models that equal nodes share, by digest */
   catalog: 'catalog:',
+  /** string: names of the files in a node's input folder, by digest */
+  files: 'files:',
   /** zset: a tenant's tasks; all scores are 0, since their ids are in order of acceptance */
   tasks: 'tasks:',
   /** string: task id and hash of the request */

@@ -9,6 +9,8 @@ export type NodeRecord = {
   readonly url: string
   readonly labels: Readonly<Record<string, string>>
   readonly catalog: string
+  /** Digest of the names of its input files. */
+  readonly files: string
   readonly report: NodeReport
   readonly intent: 'ready' | 'draining'
   readonly quarantinedUntilMs: number
@@ -23,6 +25,7 @@ export type Registration = {
   readonly url: string
   readonly labels: Readonly<Record<string, string>>
   readonly catalog: { readonly digest: string; readonly text: string }
+  readonly files: { readonly digest: string; readonly text: string }
   readonly report: NodeReport
   readonly intent: 'ready' | 'draining'
   readonly adoptToken: string | undefined
@@ -55,7 +58,7 @@ export const createNodes = ({ redis, keys, run, limits }: StoreDeps) => {
     },
 
     async register(node: Registration): Promise<Registered> {
-      const { id, epoch, url, labels, catalog, report, intent, adoptToken } = node
+      const { id, epoch, url, labels, catalog, files, report, intent, adoptToken } = node
       const [kind, other] = (await run(
         'register',
         id,
@@ -66,7 +69,9 @@ export const createNodes = ({ redis, keys, run, limits }: StoreDeps) => {
         catalog.text,
         JSON.stringify(report),
         adoptToken ?? '',
-        intent
+        intent,
+        files.digest,
+        files.text
       )) as [Registered['kind'], string]
       return kind === 'refused' ? { kind, url: other } : { kind }
     },
@@ -117,6 +122,12 @@ export const createNodes = ({ redis, keys, run, limits }: StoreDeps) => {
       return text ? JSON.parse(text) : undefined
     },
 
+    /** The names of the files in a node's input folder. */
+    async inputFiles(digest: string): Promise<string[]> {
+      const text = await redis.get(keys.files(digest))
+      return text ? JSON.parse(text) : []
+    },
+
     /** True when its heartbeats are recent enough to give it a task. */
     isAlive: (node: NodeRecord, nowMs: number): boolean => nowMs - node.lastBeatMs < limits.aliveMs,
 
@@ -142,6 +153,7 @@ const readNodeRecord = (id: string, lastBeatMs: number, hash: Readonly<Record<st
       url: hash.url ?? '',
       labels: JSON.parse(hash.labels ?? '{}'),
       catalog: hash.catalog ?? '',
+      files: hash.files ?? '',
       report: JSON.parse(hash.report ?? '{}'),
       intent: hash.intent === 'draining' ? 'draining' : 'ready',
       quarantinedUntilMs: Number(hash.quarantinedUntilMs ?? 0),

@@ -33,8 +33,8 @@ export type TaskResult = { readonly outputs: readonly StoredOutput[]; readonly e
 
 export type Tasks = ReturnType<typeof createTasks>
 
-/** One point of priority is worth six seconds in the queue: 100 is ten minutes' head start, and nothing starves (dispatch.md). */
-const headStartMs = 6_000
+/** One point of priority is worth six seconds in the queue, so nothing starves (dispatch.md). The usual priority has no head start. */
+const headStartMs = (priority: number): number => (priority - 50) * 6_000
 
 /** Accepting, reading, listing and cancelling tasks. */
 export const createTasks = ({ redis, keys, run }: StoreDeps) => ({
@@ -57,7 +57,7 @@ export const createTasks = ({ redis, keys, run }: StoreDeps) => ({
       task.body,
       needDigest(task.need),
       JSON.stringify(task.need),
-      task.priority * headStartMs,
+      headStartMs(task.priority),
       task.deadlineSeconds * 1000,
       ...Object.entries(fields).flat()
     )) as [Accepted['kind'], string]

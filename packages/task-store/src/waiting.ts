@@ -67,9 +67,9 @@ export const createWaiting = ({ redis, keys, run }: StoreDeps) => {
           { start: Number(start), overtaken: Number(overtaken) }
         ])
       )
-      const rows = chunks(taskRows, 6)
+      const rows = chunks(taskRows, 7)
       const found = await Promise.all(rows.map(row => need(row[2]!)))
-      const candidates = rows.flatMap(([id, tenant, needId, order, work, avoid], i) => {
+      const candidates = rows.flatMap(([id, tenant, needId, order, work, avoid, accepted], i) => {
         const known = found[i]
         if (!known) return []
         return [
@@ -79,6 +79,7 @@ export const createWaiting = ({ redis, keys, run }: StoreDeps) => {
             needId: needId!,
             need: known,
             orderMs: Number(order),
+            acceptedMs: Number(accepted),
             work: Number(work),
             avoid: avoid ? avoid.split(',') : []
           }

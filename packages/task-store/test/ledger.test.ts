@@ -54,6 +54,7 @@ const register = (ledger: Opened, id: string, epoch = 'e1', more: { url?: string
     url: more.url ?? `http://${id}`,
     labels: {},
     catalog: { digest: 'c1', text: '{}' },
+    files: { digest: 'f1', text: '[]' },
     report: aReport(),
     intent: 'ready',
     adoptToken: more.adoptToken

@@ -14,10 +14,10 @@ const catalog: Catalog = {
   classes: {
     EmptyImage: { output: false, required: ['width', 'height'], choices: {}, uploads: [] },
     CheckpointLoaderSimple: { output: false, required: ['ckpt_name'], choices: { ckpt_name: 0 }, uploads: [] },
-    LoadImage: { output: false, required: ['image'], choices: { image: 1 }, uploads: ['image'] },
+    LoadImage: { output: false, required: ['image'], choices: {}, uploads: ['image'] },
     SaveImage: { output: true, required: ['images'], choices: {}, uploads: [] }
   },
-  lists: [['a.safetensors', 'b.safetensors'], ['here.png']],
+  lists: [['a.safetensors', 'b.safetensors']],
   modelBytes: {}
 }
 
@@ -65,6 +65,7 @@ const open = async (t: Test, { withNode = true } = {}) => {
     url: 'http://127.0.0.1:1',
     labels: { zone: 'x' },
     catalog: { digest: 'c', text: JSON.stringify(catalog) },
+    files: { digest: 'f', text: '["here.png"]' },
     report,
     intent: 'ready' as const,
     adoptToken: undefined

@@ -1,13 +1,18 @@
-import { randomUUID } from 'node:crypto'
-import { catalogDigest, readCatalog } from '@comfy-balancer/comfyui/catalog'
+import { createHash, randomUUID } from 'node:crypto'
+import { catalogDigest, readCatalog, readInputFiles } from '@comfy-balancer/comfyui/catalog'
 import { createComfyUiHttp } from '@comfy-balancer/comfyui/http'
 import { createObserver } from '@comfy-balancer/comfyui/observer'
 import type { SystemStats } from '@comfy-balancer/comfyui/wire'
 import { type Capability, createCapability } from '@comfy-balancer/domain/capability'
 import type { Log } from '@comfy-balancer/service-kit/log'
 
-/** What this ComfyUI can run, as read last. */
-export type KnownCatalog = { readonly digest: string; readonly text: string; readonly capability: Capability }
+/** What this ComfyUI can run and which input files it has, as read last. */
+export type KnownCatalog = {
+  readonly digest: string
+  readonly text: string
+  readonly capability: Capability
+  readonly files: { readonly digest: string; readonly text: string }
+}
 
 export type ComfyUi = ReturnType<typeof openComfyUi>
 
@@ -41,11 +46,12 @@ export const openComfyUi = ({ url, node, log }: { url: string; node: string; log
     /** Reads the catalog if it is due. True when it is another one than before. Throws ComfyUiError. */
     async refreshCatalog(): Promise<boolean> {
       if (performance.now() - readAtMs < catalogMs) return false
-      const read = readCatalog(await http.objectInfo(), await http.modelSizes())
+      const objectInfo = await http.objectInfo()
+      const read = readCatalog(objectInfo, await http.modelSizes())
       readAtMs = performance.now()
-      const digest = catalogDigest(read)
-      if (digest === catalog?.digest) return false
-      catalog = { digest, text: JSON.stringify(read), capability: createCapability(read) }
+      const [digest, files] = [catalogDigest(read), digested(readInputFiles(objectInfo))]
+      if (digest === catalog?.digest && files.digest === catalog.files.digest) return false
+      catalog = { digest, text: JSON.stringify(read), capability: createCapability(read), files }
       return true
     },
 
@@ -64,4 +70,9 @@ export const openComfyUi = ({ url, node, log }: { url: string; node: string; log
       await http.close()
     }
   }
+}
+
+const digested = (names: readonly string[]): { digest: string; text: string } => {
+  const text = JSON.stringify(names)
+  return { digest: createHash('sha256').update(text).digest('hex'), text }
 }

@@ -165,6 +165,7 @@ export class NodeAgent {
       url: this.#options.url,
       labels: this.#options.labels,
       catalog: { digest: catalog.digest, text: catalog.text },
+      files: catalog.files,
       report: this.#report(),
       intent: this.#intent,
       adoptToken: slot?.token ?? this.#attempt?.token
