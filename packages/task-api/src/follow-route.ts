@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import { followTask } from '@comfy-balancer/contract/endpoints'
+import type { TaskEvent } from '@comfy-balancer/contract/event'
 import { isTerminal } from '@comfy-balancer/domain/task-state'
 import { route } from '@comfy-balancer/service-kit/route'
 import type { App } from '@comfy-balancer/service-kit/server'
@@ -58,9 +59,11 @@ const stream = async ({ deps, waits, record, after, response, signal }: Reader):
     spokeAtMs = performance.now()
     response.write(text)
   }
+  let latest: TaskEvent | undefined = (await deps.ledger.tasks.journal(record.id, 0)).at(-1)
   const stop = deps.hints.onProgress(record.id, progress => {
-    if (response.writableLength > maxBufferedBytes) return
-    say(`event: task.progress\ndata: ${JSON.stringify({ type: 'task.progress', taskId: record.id, progress })}\n\n`)
+    if (!latest || response.writableLength > maxBufferedBytes) return
+    const event: TaskEvent = { ...latest, type: 'task.progress', at: new Date().toISOString(), progress }
+    say(`event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`)
   })
   try {
     say('retry: 1000\n\n')
@@ -69,6 +72,7 @@ const stream = async ({ deps, waits, record, after, response, signal }: Reader):
       const entries = await deps.ledger.tasks.journal(record.id, version)
       for (const entry of entries) {
         version = entry.version
+        latest = entry
         say(`id: ${entry.version}\nevent: ${entry.type}\ndata: ${JSON.stringify(entry)}\n\n`)
       }
       if (entries.some(entry => isTerminal(entry.state))) return

@@ -1,0 +1,200 @@
+import { existsSync, readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { parse } from 'yaml'
+import { root } from '../src/root.ts'
+
+type Service = {
+  readonly image?: string
+  readonly build?: { readonly context: string; readonly dockerfile?: string }
+  readonly environment?: Record<string, string>
+  readonly ports?: string[]
+  readonly volumes?: string[]
+  readonly networks?: string[]
+  readonly command?: string[]
+  readonly depends_on?: Record<string, { condition: string }>
+  readonly profiles?: string[]
+  readonly read_only?: boolean
+  readonly cap_drop?: string[]
+  readonly security_opt?: string[]
+  readonly init?: boolean
+  readonly mem_limit?: string
+  readonly restart?: string
+}
+type Compose = {
+  services: Record<string, Service>
+  networks: Record<string, unknown>
+  volumes: Record<string, unknown>
+}
+
+const read = (path: string): string => readFileSync(join(root, path), 'utf8')
+const compose: Compose = parse(read('docker-compose.yml'), { merge: true })
+const services = Object.entries(compose.services)
+const dockerfileOf = ({ build }: Service): string | undefined =>
+  build && join(build.context, build.dockerfile ?? 'Dockerfile')
+
+t.test('compose publishes on this machine only and needs no .env', async t => {
+  const ports = services.flatMap(([, { ports = [] }]) => ports)
+  t.same(
+    ports.filter(port => !/^127\.0\.0\.1:\d+:\d+$/.test(port)),
+    []
+  )
+  t.equal(new Set(ports.map(port => port.split(':')[1])).size, ports.length, 'no port is published twice')
+  t.same(read('docker-compose.yml').match(/\$\{[A-Z_]+(?!:-|[A-Z_])[^}]*\}/g), null, 'every variable has a default')
+})
+
+t.test('everything that compose refers to exists', async t => {
+  for (const [name, service] of services) {
+    const dockerfile = dockerfileOf(service)
+    if (service.build) t.ok(statSync(join(root, service.build.context)).isDirectory(), `${name} has a build context`)
+    if (dockerfile) t.ok(existsSync(join(root, dockerfile)), `${name} has ${dockerfile}`)
+    for (const volume of service.volumes ?? []) {
+      const source = volume.startsWith('./') ? volume.split(':')[0] : undefined
+      if (source) t.ok(existsSync(join(root, source)), `${name} mounts ${source}`)
+      else t.ok(volume.startsWith('${') || (volume.split(':')[0] ?? '') in compose.volumes, `${name} mounts ${volume}`)
+    }
+    for (const network of service.networks ?? []) t.ok(network in compose.networks, `${name} is in ${network}`)
+    for (const other of Object.keys(service.depends_on ?? {})) t.ok(other in compose.services, `${name} needs ${other}`)
+    for (const host of hostsIn(service)) t.ok(canReach(service, host), `${name} reaches ${host}`)
+  }
+})
+
+/** The other containers that a service's environment names. */
+const hostsIn = ({ environment = {} }: Service): string[] =>
+  Object.values(environment)
+    .map(value => /^\w+:\/\/([a-z-]+):\d+$/.exec(value)?.[1] ?? (value in compose.services ? value : undefined))
+    .filter(host => host !== undefined)
+
+const canReach = ({ networks = [] }: Service, host: string): boolean =>
+  (compose.services[host]?.networks ?? []).some(network => networks.includes(network))
+
+t.test('every container of ours is hardened and comes back', async t => {
+  for (const [name, service] of services.filter(([name]) => name !== 'comfyui')) {
+    t.match(
+      service,
+      {
+        read_only: true,
+        cap_drop: ['ALL'],
+        security_opt: ['no-new-privileges:true'],
+        init: true,
+        mem_limit: String,
+        restart: 'unless-stopped'
+      },
+      name
+    )
+    const dockerfile = dockerfileOf(service)
+    if (dockerfile) t.match(read(dockerfile), /^USER (?!root|0)/m, `${name} is not root`)
+    if (dockerfile) t.match(read(dockerfile), /^HEALTHCHECK /m, `${name} has a health check`)
+  }
+  const redis = compose.services.redis?.command?.join(' ') ?? ''
+  t.match(redis, /--appendonly yes .*--maxmemory-policy noeviction/)
+  t.ok('comfyui' in compose.services && compose.services.comfyui?.profiles?.includes('gpu'))
+})
+
+const projects = {
+  'comfy-balancer': 'services/comfy-balancer',
+  'comfy-service': 'services/comfy-service',
+  'comfyui-simulator': 'packages/comfyui-simulator'
+}
+
+t.test('each image starts a file that the build makes', async t => {
+  for (const [name, folder] of Object.entries(projects)) {
+    const dockerfile = read(`docker/${name}/Dockerfile`)
+    const command: string[] = JSON.parse(/^CMD (\[.*\])$/m.exec(dockerfile)?.[1] ?? '[]')
+    t.equal(command[0], 'node')
+    const script = command.find(part => part.endsWith('.js')) ?? ''
+    t.equal(script, 'dist/src/main.js')
+    t.ok(existsSync(join(root, folder, script.replace(/^dist\//, '').replace(/js$/, 'ts'))), `${folder}/${script}`)
+    t.match(dockerfile, `tsc -b ${folder} `)
+    const { packageManager } = JSON.parse(read('package.json'))
+    t.match(dockerfile, packageManager, 'the pnpm of package.json')
+  }
+})
+
+t.test('services get only variables that they know', async t => {
+  for (const [name, { environment = {}, build }] of services) {
+    const project = build?.dockerfile && projects[build.dockerfile.split('/')[1] as keyof typeof projects]
+    const config = project && join(root, project, 'dist/src/config.js')
+    if (!config || !existsSync(config)) continue
+    const known = knownVariables(await import(config))
+    const unknown = Object.keys(environment).filter(variable => !known.has(variable) && !variable.startsWith('NVIDIA_'))
+    t.same(unknown, [], name)
+  }
+})
+
+const knownVariables = (module: Record<string, unknown>): Set<string> =>
+  new Set(
+    Object.values(module).flatMap(value => {
+      const properties = typeof value === 'object' && value !== null && 'properties' in value ? value.properties : {}
+      return Object.keys(properties as object)
+    })
+  )
+
+type Handler = { readonly id: string; readonly handlerTsCode: string }
+type LogdyLine = {
+  json_content?: unknown
+  content: string
+  is_json: boolean
+  ts: number
+  correlation_id?: string
+  order_key?: number
+  timing?: unknown
+}
+
+const aLine = (content: string): LogdyLine => {
+  const line = { content, ts: 1_700_000_000_000, is_json: false }
+  try {
+    return { ...line, is_json: true, json_content: JSON.parse(content) }
+  } catch {
+    return line
+  }
+}
+
+const oddLines = [
+  ...['', 'plain text', 'null', '[]', '[1]', '123', '"text"', 'true', '{}', '{"err":null,"res":null,"time":"late"}'],
+  ...[
+    '{"level":{"a":1},"time":1e300,"taskId":7,"err":"text","res":5}',
+    '{"msg":{"deep":[]},"durationMs":"3","time":-1}'
+  ]
+]
+
+t.test('no handler of the logdy configuration throws, whatever the line', async t => {
+  const config: { columns: Handler[]; settings: { middlewares: Handler[] } } = JSON.parse(
+    read('deploy/logdy/logdy.config.json')
+  )
+  const compile = ({ handlerTsCode }: Handler): ((line: LogdyLine) => unknown) =>
+    new Function(`return ${handlerTsCode}`)()
+  for (const column of config.columns) {
+    for (const content of oddLines) {
+      const cell = compile(column)(aLine(content))
+      t.match(cell, { text: String }, `${column.id} of ${content}`)
+    }
+  }
+  for (const middleware of config.settings.middlewares) {
+    for (const content of oddLines) t.match(compile(middleware)(aLine(content)), { content })
+  }
+  const record = { level: 50, time: 1_700_000_000_123, service: 'comfy-service', instance: 'gpu-a', nodeId: 'gpu-a' }
+  const line = aLine(
+    JSON.stringify({
+      ...record,
+      taskId: 'task_0123456789ab',
+      errorSource: 'comfyui',
+      err: { message: 'broke' },
+      msg: 'attempt failed',
+      durationMs: 20
+    })
+  )
+  const cells = Object.fromEntries(config.columns.map(column => [column.id, compile(column)(line)]))
+  t.match(cells, {
+    time: { text: '22:13:20.123' },
+    level: { text: 'error' },
+    node: { text: 'gpu-a' },
+    task: { text: '0123456789ab' },
+    message: { text: 'attempt failed' },
+    fault: { text: 'comfyui' },
+    error: { text: 'broke' },
+    duration: { text: '20' }
+  })
+  for (const middleware of config.settings.middlewares) compile(middleware)(line)
+  t.match(line, { correlation_id: 'task_0123456789ab', order_key: record.time, timing: { duration: 20 } })
+})

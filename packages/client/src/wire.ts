@@ -1,0 +1,91 @@
+import type { Endpoint } from '@comfy-balancer/contract/endpoint'
+import type { AnyInput } from './input.ts'
+import { pause } from './pause.ts'
+import { ProblemError, readProblem } from './problem-error.ts'
+
+export type WireOptions = {
+  readonly baseUrl: string | URL
+  /** Another fetch than the global one. */
+  readonly fetch?: typeof globalThis.fetch
+  /** Sent with every call, for example `authorization`. */
+  readonly headers?: Readonly<Record<string, string>>
+  /** How long a call may take, retries included; 60 s when left out. */
+  readonly timeoutMs?: number
+  /** How often a call that is safe to repeat is tried; 4 when left out. */
+  readonly tries?: number
+}
+
+const firstDelayMs = 200
+const maxDelayMs = 5_000
+
+/**
+ * Sends one call and gives the answer, whose body is not yet read; anything but 2xx throws a ProblemError. A call that is safe to repeat
+ * (GET, DELETE, or with an idempotency key) is tried again when the network fails or the answer is 503 (as `Retry-After` says, at most 5 s later).
+ */
+export type Wire = (endpoint: Endpoint, input: AnyInput) => Promise<Response>
+
+/** Creates the sender of calls to one service. */
+export const createWire = (options: WireOptions): Wire => {
+  const { baseUrl, fetch = globalThis.fetch, headers = {}, timeoutMs = 60_000, tries = 4 } = options
+  return async (endpoint, input) => {
+    const url = urlOf(baseUrl, endpoint, input)
+    const init = initOf(endpoint, headers, input)
+    const signal = signalOf(input.timeoutMs ?? timeoutMs, input.signal)
+    const most = isRepeatable(endpoint, init.headers) ? tries : 1
+    for (let attempt = 1; ; attempt++) {
+      const outcome = await tryOnce(() => fetch(url, { ...init, signal }))
+      if (outcome instanceof Response && outcome.ok) return outcome
+      if (attempt >= most || signal.aborted || !isPassing(outcome)) throw await asError(outcome)
+      await pause(delayMs(outcome, attempt), signal)
+    }
+  }
+}
+
+const tryOnce = async (send: () => Promise<Response>): Promise<Response | { failure: unknown }> => {
+  try {
+    return await send()
+  } catch (failure) {
+    return { failure }
+  }
+}
+
+const asError = async (outcome: Response | { failure: unknown }): Promise<unknown> =>
+  outcome instanceof Response ? readProblem(outcome) : outcome.failure
+
+const isPassing = (outcome: Response | { failure: unknown }): boolean =>
+  outcome instanceof Response ? outcome.status === 503 : !(outcome.failure instanceof ProblemError)
+
+const isRepeatable = (endpoint: Endpoint, headers: Headers): boolean =>
+  endpoint.method !== 'POST' || headers.has('idempotency-key')
+
+const delayMs = (outcome: Response | { failure: unknown }, attempt: number): number => {
+  const told =
+    outcome instanceof Response ? Number(outcome.headers.get('retry-after') ?? Number.NaN) * 1000 : Number.NaN
+  if (Number.isFinite(told)) return Math.min(Math.max(told, 0), maxDelayMs)
+  return Math.random() * Math.min(firstDelayMs * 2 ** attempt, maxDelayMs)
+}
+
+const signalOf = (timeoutMs: number, signal: AbortSignal | undefined): AbortSignal => {
+  const deadline = AbortSignal.timeout(timeoutMs)
+  return signal ? AbortSignal.any([signal, deadline]) : deadline
+}
+
+const urlOf = (baseUrl: string | URL, endpoint: Endpoint, input: AnyInput): URL => {
+  const path = endpoint.url.replace(/:([A-Za-z]+)/g, (_, name: string) =>
+    encodeURIComponent(String(input.params?.[name]))
+  )
+  const base = String(baseUrl).replace(/\/+$/, '')
+  const url = new URL(base + path)
+  for (const [name, value] of Object.entries(input.query ?? {})) {
+    if (value !== undefined) url.searchParams.set(name, String(value))
+  }
+  return url
+}
+
+const initOf = (endpoint: Endpoint, fixed: Readonly<Record<string, string>>, input: AnyInput) => {
+  const headers = new Headers({ accept: 'application/json, application/problem+json', ...fixed })
+  for (const [name, value] of Object.entries(input.headers ?? {})) headers.set(name, value)
+  if (input.body === undefined) return { method: endpoint.method, headers }
+  headers.set('content-type', 'application/json')
+  return { method: endpoint.method, headers, body: JSON.stringify(input.body) }
+}
