@@ -13,6 +13,8 @@ const wantedPort = 8080
 /** More than the 25 s in which a service finishes what runs or hands it back. */
 const graceMs = 30_000
 const speeds = [1, 1, 0.5]
+/** Real ComfyUIs get a ledger of their own: it remembers nodes and tasks over a restart, and those of a simulated fleet would only confuse. */
+const realPrefix = { REDIS_KEY_PREFIX: '{cb-real}:' }
 
 const ending = createEnding(0)
 
@@ -28,7 +30,7 @@ const main = async (): Promise<void> => {
     redisUrl: redis.url,
     folder: localFolder,
     balancerPort: port,
-    ...(comfyUiUrls ? { comfyUiUrls } : { simulators: speeds.map(speed => ({ speed })) }),
+    ...(comfyUiUrls ? { comfyUiUrls, env: realPrefix } : { simulators: speeds.map(speed => ({ speed })) }),
     ...(logdy ? { logdy } : {}),
     onUnexpectedEnd: (process, how) => ending.isEnding() || report(process, how)
   })

@@ -48,10 +48,25 @@ export const outcomeOf = (verdict: Ended): Outcome => {
   }
 }
 
-const rejected = ({ placement, error, nodeErrors }: Extract<Ended, { kind: 'rejected' }>): Outcome => {
-  const message = typeof error.message === 'string' ? error.message : 'ComfyUI gave no reason'
+type Rejected = Extract<Ended, { kind: 'rejected' }>
+
+const rejected = ({ placement, error, nodeErrors }: Rejected): Outcome => {
+  const message = rejectionWords(error, nodeErrors)
   const refusal = problem('comfyui-rejected', message, { comfyui: { error, node_errors: nodeErrors } })
   return placement ? retry('placement', message, refusal) : { kind: 'failed', problem: refusal }
+}
+
+/** ComfyUI's first complaint about a graph node, which says more than its summary. */
+const rejectionWords = (error: Rejected['error'], nodeErrors: Rejected['nodeErrors']): string => {
+  const [id, entry] = Object.entries(nodeErrors)[0] ?? []
+  const { class_type: classType, errors } = (entry ?? {}) as {
+    class_type?: string
+    errors?: { message?: string; details?: string }[]
+  }
+  const first = errors?.[0]
+  if (first?.message)
+    return `${classType} (graph node ${id}): ${[first.message, first.details].filter(Boolean).join(': ')}`
+  return typeof error.message === 'string' ? error.message : 'ComfyUI gave no reason'
 }
 
 const executionError = (verdict: Extract<Ended, { kind: 'execution-error' }>): Outcome => {
