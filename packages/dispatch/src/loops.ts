@@ -58,7 +58,10 @@ const startBalancerLoops = (ledger: Ledger, log: Log, balancer: string): Pick<Lo
     name: 'node watch',
     intervalMs: watchMs,
     log,
-    run: async () => watch.follow((await ledger.nodes.list()).nodes)
+    run: async () => {
+      const { nodes, nowMs } = await ledger.nodes.list()
+      watch.follow(nodes.filter(node => ledger.nodes.isAlive(node, nowMs)))
+    }
   })
   return [presence, watcher, { stop: async () => watch.close() }]
 }
