@@ -1,3 +1,4 @@
+import { isModelFile } from '@comfy-balancer/domain/capability'
 import { isRecord, listOf, recordOf, stringOf, type Unchecked } from './record.ts'
 
 /**
@@ -28,14 +29,13 @@ export class ComfyUiError extends Error {
 /** ComfyUI's own words about a refused workflow: `error` and `node_errors` of its answer. */
 export type Rejection = { readonly error: Unchecked; readonly nodeErrors: Unchecked }
 
-const modelFile = /\.(safetensors|sft|ckpt|pt|pt2|pth|bin|pkl|gguf|onnx|engine)$/i
 const modelInput =
   /^(ckpt|unet|clip|vae|lora|control_net|style_model|gligen|hypernetwork|photomaker|audio_encoder|config|model)_(name|path)\d*$/
 
 const isModelChoice = (extra: Unchecked): boolean => {
   if (modelInput.test(stringOf(extra.input_name) ?? '')) return true
   const options = listOf(listOf(extra.input_config)[0])
-  return [extra.received_value, ...options].some(value => typeof value === 'string' && modelFile.test(value))
+  return [extra.received_value, ...options].some(value => typeof value === 'string' && isModelFile(value))
 }
 
 const isPlacementError = (error: Unchecked): boolean => {

@@ -128,19 +128,6 @@ export const readRequest = (
   return readPrompt(recordOf(body).prompt, bounds)
 }
 
-/** Graph nodes that are needed for the given outputs, these included. Unknown ids are left out. */
-export const reachable = ({ graphNodes }: Workflow, outputIds: Iterable<string>): Set<string> => {
-  const found = new Set<string>()
-  const waiting = [...outputIds]
-  for (let id = waiting.pop(); id !== undefined; id = waiting.pop()) {
-    const node = graphNodes.get(id)
-    if (node === undefined || found.has(id)) continue
-    found.add(id)
-    waiting.push(...links(node).map(({ target }) => target))
-  }
-  return found
-}
-
 /** What is changed in a workflow's text before it goes to ComfyUI; see `submission`. */
 export type Edits = {
   readonly promptId: string

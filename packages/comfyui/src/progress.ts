@@ -1,5 +1,5 @@
+import { reachable } from '@comfy-balancer/domain/reachable'
 import type { Workflow } from '@comfy-balancer/domain/workflow'
-import { reachable } from './graph.ts'
 import type { ComfyUiEvent } from './messages.ts'
 
 /** How far a prompt is. `percent` never decreases and stays below 100; `value` of `max` is the graph node's own count. */

@@ -1,15 +1,14 @@
 import type { GraphNode, Workflow } from './workflow.ts'
 
-/** The graph nodes that the given ones depend on, themselves included: the part of the graph that ComfyUI will run. */
-export const reachable = (workflow: Workflow, from: Iterable<string>): ReadonlySet<string> => {
+/** The graph nodes that the given ones depend on, themselves included: the part of the graph that ComfyUI will run. Unknown ids are left out. */
+export const reachable = ({ graphNodes }: Workflow, from: Iterable<string>): Set<string> => {
   const found = new Set<string>()
   const pending = [...from]
-  while (pending.length > 0) {
-    const id = pending.pop()
-    if (id === undefined || found.has(id)) continue
+  for (let id = pending.pop(); id !== undefined; id = pending.pop()) {
+    const graphNode = graphNodes.get(id)
+    if (!graphNode || found.has(id)) continue
     found.add(id)
-    const graphNode = workflow.graphNodes.get(id)
-    if (graphNode) pending.push(...linkedFrom(graphNode))
+    pending.push(...linkedFrom(graphNode))
   }
   return found
 }
