@@ -7,7 +7,15 @@ import { fileURLToPath } from 'node:url'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const leastNode = [20, 20, 2]
-const programs = { start: 'start.js', demo: 'demo.js', test: 'test.js', check: 'check.js' }
+const local = name => `deploy/local/dist/src/${name}.js`
+const programs = {
+  start: local('start'),
+  demo: local('demo'),
+  test: local('test'),
+  check: local('check'),
+  bench: 'packages/benchmarks/dist/src/main.js',
+  conformance: 'packages/comfyui-simulator/dist/src/conformance/main.js'
+}
 
 const say = line => process.stdout.write(`${line}\n`)
 
@@ -85,11 +93,11 @@ const build = async () => {
 checkNode()
 const [command, ...rest] = process.argv.slice(2)
 if (command !== 'build' && !(command in programs))
-  fail(`use: npm start | npm run demo | npm test | npm run check | npm run build`)
+  fail('use: npm start | npm test | npm run demo | check | build | bench | conformance')
 await install()
 await build()
 if (command in programs) {
-  const program = join(root, 'deploy', 'local', 'dist', 'src', programs[command])
+  const program = join(root, programs[command])
   process.argv.splice(1, process.argv.length, program, ...rest)
   await import(new URL(`file://${program}`).href)
 }

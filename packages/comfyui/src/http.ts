@@ -97,6 +97,15 @@ const writes = (transport: Transport) => {
   }
   return {
     cancelJob,
+    /** Has ComfyUI send its log to the socket of this client id. Throws where it has no such route. */
+    subscribeLogs: async (clientId: string, bounds: CallBounds = {}): Promise<void> => {
+      const body = JSON.stringify({ clientId, enabled: true })
+      const headers = { 'content-type': 'application/json' }
+      const path = '/internal/logs/subscribe'
+      const { status } = await transport.send({ method: 'PATCH', path, body, headers, ...bounds })
+      if (status !== 200)
+        throw new ComfyUiError('comfyui-answer', `ComfyUI answered ${path} with ${status}`, { status })
+    },
     /** Interrupts this prompt if it is the one running; a ComfyUI older than 0.3.57 interrupts whatever runs. */
     interrupt: async (promptId: string, bounds?: CallBounds): Promise<void> => {
       await post('/interrupt', { prompt_id: promptId }, bounds)

@@ -25,6 +25,8 @@ export type ComfyUiEvent =
     }
   | { readonly type: 'progress-state'; readonly promptId: string; readonly graphNodes: readonly GraphNodeProgress[] }
   | { readonly type: 'executed'; readonly promptId: string; readonly graphNode: string; readonly output: Unchecked }
+  /** What ComfyUI wrote into its own log; it does not say about which prompt. */
+  | { readonly type: 'log'; readonly promptId: undefined; readonly text: string }
   /** Success, error or interrupt is near: history may not have it yet. */
   | { readonly type: 'ending'; readonly promptId: string }
   /** The prompt is over and history has it. */
@@ -87,6 +89,11 @@ const eventOf = (type: string, promptId: string, data: Unchecked): ComfyUiEvent 
   }
 }
 
+const logText = (data: Unchecked): string =>
+  listOf(data.entries)
+    .map(entry => stringOf(recordOf(entry).m) ?? '')
+    .join('')
+
 /** Reads a text frame; undefined for what is not JSON, not known, or not about a prompt. */
 export const readText = (text: string): ComfyUiEvent | undefined => {
   let message: unknown
@@ -101,6 +108,7 @@ export const readText = (text: string): ComfyUiEvent | undefined => {
     const info = recordOf(recordOf(data.status).exec_info)
     return { type: 'status', queueRemaining: numberOf(info.queue_remaining), first: data.sid !== undefined }
   }
+  if (message.type === 'logs') return { type: 'log', promptId: undefined, text: logText(data) }
   return typeof data.prompt_id === 'string' ? eventOf(message.type, data.prompt_id, data) : undefined
 }
 

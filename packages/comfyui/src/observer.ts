@@ -146,7 +146,8 @@ export class Observer {
 
   #receive(event: ComfyUiEvent): void {
     if (event.type === 'status') {
-      if (this.#followers.size > 0) this.#look()
+      if (event.first) this.#subscribeLogs()
+      this.#look()
       return
     }
     const promptId = event.promptId ?? (this.#followers.size === 1 ? [...this.#followers.keys()][0] : undefined)
@@ -159,6 +160,12 @@ export class Observer {
       void this.#check(promptId, follower)
       this.#look()
     }
+  }
+
+  #subscribeLogs(): void {
+    this.#http
+      .subscribeLogs(this.#socket.clientId, { signal: this.#stopped.signal })
+      .catch(err => this.#log.debug({ err }, 'comfyui does not tell its log'))
   }
 
   /** Asks history about one prompt at once: a cached one is over milliseconds after it was posted. */
@@ -247,6 +254,7 @@ export class Observer {
     const items = [...queue.running, ...queue.pending]
     const foreign = items.filter(({ promptId }) => !this.#owned.has(promptId)).length
     const cameUp = !this.#state.up
+    const wasShared = this.#state.foreign > 0
     const mayBeOther = cameUp || this.#wasRefused || this.#state.version === undefined
     const version = mayBeOther ? await this.#readVersion() : this.#state.version
     this.#state = { ...this.#state, up: true, version, queueRemaining: items.length, foreign }
@@ -258,6 +266,7 @@ export class Observer {
     this.#wasRefused = false
     this.#hasBeenUp = true
     if (cameUp) this.#emit('up')
+    if (wasShared !== foreign > 0) this.#emit(wasShared ? 'unshared' : 'shared')
   }
 
   async #readVersion(): Promise<string | undefined> {

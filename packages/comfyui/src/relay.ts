@@ -13,6 +13,7 @@ export type PromptEvent =
   | { readonly type: 'executing'; readonly graphNode: string }
   | ({ readonly type: 'progress' } & Progress)
   | { readonly type: 'executed'; readonly graphNode: string; readonly output: Unchecked }
+  | { readonly type: 'log'; readonly text: string }
   | {
       readonly type: 'preview'
       readonly graphNode: string | undefined
@@ -53,6 +54,10 @@ export const createRelay = (
       const graphNode = event.graphNode ?? progress.current()
       if (images.take(event, graphNode)) return
       tell({ type: 'preview', graphNode, mediaType: event.mediaType, bytes: event.bytes })
+      return
+    }
+    if (event.type === 'log') {
+      tell({ type: 'log', text: event.text })
       return
     }
     start()

@@ -12,7 +12,7 @@ export type CallBounds = {
 }
 
 export type Call = CallBounds & {
-  readonly method?: 'GET' | 'POST'
+  readonly method?: 'GET' | 'POST' | 'PATCH'
   readonly path: string
   readonly body?: string | AsyncIterable<Uint8Array>
   readonly headers?: Record<string, string>

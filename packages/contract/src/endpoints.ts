@@ -105,6 +105,22 @@ export const followTask = {
   }
 } as const satisfies Endpoint
 
+export const getTaskLogs = {
+  method: 'GET',
+  url: '/api/v1/tasks/:id/logs',
+  schema: {
+    operationId: 'getTaskLogs',
+    summary: "ComfyUI's own log lines during this task's attempts, at most 64 KiB, as text",
+    tags: ['tasks'],
+    params: TaskParams,
+    response: {
+      200: Type.Unsafe<unknown>(Type.String({ description: 'text/plain' })),
+      410: ref(Problem),
+      ...problems
+    }
+  }
+} as const satisfies Endpoint
+
 export const getOutput = {
   method: 'GET',
   url: '/api/v1/tasks/:id/outputs/:output',

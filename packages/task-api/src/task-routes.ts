@@ -1,4 +1,4 @@
-import { cancelTask, generate, getTask, listTasks } from '@comfy-balancer/contract/endpoints'
+import { cancelTask, generate, getTask, getTaskLogs, listTasks } from '@comfy-balancer/contract/endpoints'
 import { isTerminal, shownState } from '@comfy-balancer/domain/task-state'
 import { Refusal } from '@comfy-balancer/service-kit/problems'
 import { route } from '@comfy-balancer/service-kit/route'
@@ -64,6 +64,12 @@ export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
     const { state, limit = 50, cursor } = request.query
     const before = cursor === undefined ? undefined : readCursor(cursor)
     return fromLedger(listPage(deps, { state, limit, before }))
+  })
+
+  route(app, getTaskLogs, async (request, reply) => {
+    const { id } = await findTask(deps, request.params.id)
+    const text = await fromLedger(ledger.tasks.log(id))
+    return reply.type('text/plain; charset=utf-8').header('cache-control', 'no-store').send(text)
   })
 
   followRoute(app, deps, waits)

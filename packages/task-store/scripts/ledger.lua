@@ -120,7 +120,7 @@ local function finish(id, state, event, reason)
   record(id, event, reason)
   redis.call('HINCRBY', K.counters, state, 1)
   local keep = state == 'failed' and L.keepFailedMs or L.keepMs
-  for _, name in ipairs({ 'task', 'body', 'result', 'journal' }) do redis.call('PEXPIRE', K[name] .. id, keep) end
+  for _, name in ipairs({ 'task', 'body', 'result', 'journal', 'logs' }) do redis.call('PEXPIRE', K[name] .. id, keep) end
   redis.call('SET', K.gone .. id, field(id, 'tenant'), 'PX', keep * 2)
 end
 

@@ -54,6 +54,11 @@ export const createAttempts = ({ run }: StoreDeps) => ({
     return (await run('output', task, token, JSON.stringify(outputs), outputs.length)) as Fenced
   },
 
+  /** Keeps ComfyUI's log of this attempt; before the attempt settles, once. */
+  async log(task: string, token: string, text: string): Promise<Fenced> {
+    return (await run('log', task, token, text)) as Fenced
+  },
+
   async complete(task: string, token: string, outputs: readonly StoredOutput[], spent: Spent): Promise<Fenced> {
     const { gpuSeconds, loadSeconds, executionSeconds, loaded } = spent
     return (await run(

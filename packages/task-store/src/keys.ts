@@ -9,6 +9,8 @@ export const keyNames = {
   body: 'body:',
   /** string: output manifest, or problem of a failed task */
   result: 'result:',
+  /** string: what ComfyUI wrote into its log during the task's attempts */
+  logs: 'logs:',
   /** list: at most 64 state events, as old as the task */
   journal: 'journal:',
   /** string: tenant of a task whose record has expired, for a while */

@@ -21,6 +21,8 @@ export type Limits = {
   readonly maxQueued: number
   /** Tasks of one tenant that a listing reaches. */
   readonly maxListed: number
+  /** Of ComfyUI's log lines that are kept with a task. */
+  readonly maxLogBytes: number
 }
 
 const second = 1000
@@ -36,7 +38,8 @@ export const defaultLimits: Limits = {
   keepNeedMs: 15 * 24 * hour,
   idempotencyMs: 24 * hour,
   maxQueued: 100_000,
-  maxListed: 10_000
+  maxListed: 10_000,
+  maxLogBytes: 65_536
 }
 
 /** The limits as the scripts read them, with the problems that only a script can decide on. */

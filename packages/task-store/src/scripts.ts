@@ -11,6 +11,7 @@ const scriptFlags = {
   heartbeat: 'allow-oom',
   start: 'allow-oom',
   output: 'allow-oom',
+  log: 'allow-oom',
   complete: 'allow-oom',
   fail: 'allow-oom',
   release: 'allow-oom',

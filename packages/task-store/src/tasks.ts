@@ -81,6 +81,11 @@ export const createTasks = ({ redis, keys, run }: StoreDeps) => ({
     return (await redis.get(keys.body(id))) ?? undefined
   },
 
+  /** What ComfyUI wrote into its log during the attempts that have ended; empty when nothing is known. */
+  async log(id: string): Promise<string> {
+    return (await redis.get(keys.logs(id))) ?? ''
+  },
+
   async result(record: TaskRecord): Promise<TaskResult> {
     const text = await redis.get(keys.result(record.id))
     if (!text) return { outputs: [], error: undefined }

@@ -403,6 +403,24 @@ t.test('finished attempts teach how long loading and execution take', async t =>
   t.equal(learned.load.fleet, 1)
 })
 
+t.test(
+  'the log of each attempt is kept once, the beginning goes when it is too much, and late ones are refused',
+  async t => {
+    const ledger = open(t, { maxLogBytes: 30 })
+    await register(ledger, 'n1')
+    const id = await enqueue(ledger)
+    await claim(ledger, id, 'n1', 'one')
+    for (const _ of [1, 2]) t.equal(await ledger.attempts.log(id, 'one', 'first attempt\n'), 'ok')
+    await ledger.attempts.release('n1', 'one')
+    t.equal(await ledger.attempts.log(id, 'one', 'late\n'), 'stale')
+    await claim(ledger, id, 'n1', 'two')
+    t.equal(await ledger.attempts.log(id, 'two', 'second attempt, longer\n'), 'ok')
+    t.equal(await ledger.tasks.log(id), 'second attempt, longer\n')
+    await ledger.tasks.cancel(id, 'default')
+    t.equal(await ledger.attempts.log(id, 'two', 'x'), 'terminal')
+  }
+)
+
 t.test('the queue has a limit, and what is past retention is gone', async t => {
   const ledger = open(t, { maxQueued: 2, keepMs: 150 })
   const [a] = [await enqueue(ledger), await enqueue(ledger)]
