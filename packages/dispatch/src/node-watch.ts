@@ -9,12 +9,15 @@ type Watched = {
   readonly epoch: string
   socket: Socket | undefined
   timer: NodeJS.Timeout | undefined
+  /** Connections in a row that did not last: a dying listener may still take one or two. */
+  resets: number
 }
 
 /** Two refusals within this time mean that nobody listens there any more (dispatch.md). */
 const refusalsWithinMs = 200
 const connectTimeoutMs = 1_000
 const reconnectMs = 1_000
+const quickRedials = 3
 
 /**
  * Keeps one idle connection to every node. When it is reset, two refused connections in a row prove that the process is gone, and the
@@ -38,13 +41,18 @@ export const createNodeWatch = ({ ledger, log }: { ledger: Ledger; log: Log }) =
     socket.on('close', () => {
       if (watched.get(id) !== node || node.socket !== socket) return
       if (refused) refusedOnce(id, node, refusals + 1)
-      else redial(id, node, 0, performance.now() - openedAtMs > reconnectMs ? 0 : reconnectMs)
+      else wasReset(id, node, performance.now() - openedAtMs)
     })
   }
 
   const redial = (id: string, node: Watched, refusals: number, afterMs: number): void => {
     clearTimeout(node.timer)
     node.timer = setTimeout(() => dial(id, node, refusals), afterMs)
+  }
+
+  const wasReset = (id: string, node: Watched, livedMs: number): void => {
+    node.resets = livedMs > reconnectMs ? 1 : node.resets + 1
+    redial(id, node, 0, node.resets <= quickRedials ? refusalsWithinMs / 4 : reconnectMs)
   }
 
   const refusedOnce = (id: string, node: Watched, refusals: number): void => {
@@ -55,7 +63,8 @@ export const createNodeWatch = ({ ledger, log }: { ledger: Ledger; log: Log }) =
   const suspect = async (id: string, node: Watched): Promise<void> => {
     try {
       const task = await ledger.nodes.suspect(id, node.epoch)
-      log.warn({ nodeId: id, ...(task ? { taskId: task } : {}) }, 'node process is gone')
+      if (task) log.warn({ nodeId: id, taskId: task }, 'node process is gone')
+      else log.info({ nodeId: id }, 'node process is gone')
     } catch (err) {
       log.warn({ nodeId: id, err }, 'node process is gone, but the ledger could not be told')
     }
@@ -78,7 +87,7 @@ export const createNodeWatch = ({ ledger, log }: { ledger: Ledger; log: Log }) =
       }
       for (const { id, url, epoch } of nodes) {
         if (watched.has(id) || !URL.canParse(url)) continue
-        const node: Watched = { url: new URL(url), epoch, socket: undefined, timer: undefined }
+        const node: Watched = { url: new URL(url), epoch, socket: undefined, timer: undefined, resets: 0 }
         watched.set(id, node)
         dial(id, node, 0)
       }

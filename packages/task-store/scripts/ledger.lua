@@ -145,7 +145,7 @@ local function retry(id, class, budget, delay, exhausted, avoid)
     return 'failed'
   end
   if avoid then avoid_node(id, field(id, 'node')) end
-  redis.call('HDEL', K.task .. id, 'token', 'node', 'startedMs', 'outputs')
+  redis.call('HDEL', K.task .. id, 'token', 'startedMs', 'outputs')
   redis.call('DEL', K.result .. id)
   watch_time(id)
   if delay > 0 then
@@ -155,6 +155,7 @@ local function retry(id, class, budget, delay, exhausted, avoid)
     join_queue(id)
   end
   record(id, 'task.retried', class)
+  redis.call('HDEL', K.task .. id, 'node')
   return 'retried'
 end
 
