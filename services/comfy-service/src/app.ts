@@ -10,6 +10,7 @@ import { limitsOf } from '@comfy-balancer/task-store/config'
 import type { Connection } from '@comfy-balancer/task-store/connection'
 import { createHints } from '@comfy-balancer/task-store/hints'
 import { createLedger } from '@comfy-balancer/task-store/ledger'
+import type { AttemptLimits } from './attempt/attempt.ts'
 import { openComfyUi } from './comfyui.ts'
 import { type ComfyServiceConfig, labelsOf } from './config.ts'
 import { createSampler } from './gpu/sampler.ts'
@@ -66,7 +67,7 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
   const begin = async (url: string): Promise<void> => {
     agent = new NodeAgent(
       { id: node, url: config.NODE_URL ?? url, labels: labelsOf(config.NODE_LABELS), heartbeatMs: config.HEARTBEAT_MS },
-      { ledger, hints, comfyui, residency, store, sampler, logger, maxOutputBytes: config.MAX_OUTPUT_BYTES }
+      { ledger, hints, comfyui, residency, store, sampler, logger, limits: attemptLimits(config) }
     )
     await agent.start()
     stopStandalone = startStandalone({ ledger, hints, registry, log: logger, node })
@@ -84,3 +85,9 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
   ]
   return { server, begin, steps }
 }
+
+const attemptLimits = (config: ComfyServiceConfig): AttemptLimits => ({
+  maxOutputBytes: config.MAX_OUTPUT_BYTES,
+  silentMs: config.COMFYUI_SILENT_SECONDS * 1_000,
+  cancelMs: config.COMFYUI_CANCEL_SECONDS * 1_000
+})

@@ -29,7 +29,7 @@ export const openComfyUi = ({ url, node, log }: { url: string; node: string; log
   let readAtMs = Number.NEGATIVE_INFINITY
   let stats: SystemStats | undefined
   observer.on(change => {
-    if (change !== 'down') readAtMs = Number.NEGATIVE_INFINITY
+    if (change === 'up' || change === 'restarted') readAtMs = Number.NEGATIVE_INFINITY
   })
 
   return {

@@ -32,6 +32,18 @@ export const ComfyServiceConfig = Type.Object({
   ),
   GPU_UUID: Type.Optional(Type.String()),
   HEARTBEAT_MS: Type.Integer({ minimum: 50, maximum: 10_000, default: 1_000 }),
+  COMFYUI_SILENT_SECONDS: Type.Integer({
+    minimum: 1,
+    maximum: 86_400,
+    default: 300,
+    description: 'A prompt without any sign of life for so long hangs; loading a large model is silent for minutes'
+  }),
+  COMFYUI_CANCEL_SECONDS: Type.Integer({
+    minimum: 1,
+    maximum: 3_600,
+    default: 60,
+    description: 'How long ComfyUI is given to let go of a prompt before its node counts as occupied'
+  }),
   MAX_OUTPUT_BYTES: Type.Integer({ minimum: 1_024, default: 10_737_418_240, description: 'Of one file' })
 })
 export type ComfyServiceConfig = Static<typeof ComfyServiceConfig>

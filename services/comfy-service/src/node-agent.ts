@@ -1,5 +1,8 @@
 import { randomUUID } from 'node:crypto'
+import { setTimeout as pause } from 'node:timers/promises'
 import { cancelPrompt } from '@comfy-balancer/comfyui/cancel'
+import type { ObserverChange } from '@comfy-balancer/comfyui/sighting'
+import { isTerminal } from '@comfy-balancer/domain/task-state'
 import { every, type Loop } from '@comfy-balancer/service-kit/every'
 import type { Logger } from '@comfy-balancer/service-kit/logger'
 import type { Order } from '@comfy-balancer/task-store/nodes'
@@ -15,12 +18,19 @@ export type NodeAgentOptions = {
   readonly heartbeatMs: number
 }
 
-export type NodeAgentDeps = Omit<AttemptDeps, 'node' | 'log'> & { readonly sampler: Sampler; readonly logger: Logger }
+export type NodeAgentDeps = Omit<AttemptDeps, 'node' | 'log' | 'reportOccupied'> & {
+  readonly sampler: Sampler
+  readonly logger: Logger
+}
 
 const beatDeadlineMs = 10_000
 const careMs = 1_000
 const statsMs = 5_000
 const clearMs = 10_000
+/** How long a draining node waits for the heartbeat that says so. */
+const farewellMs = 2_000
+
+type Intent = 'ready' | 'draining'
 
 /** This node's life in the fleet: it registers, heartbeats, runs what its slot holds and lets go of what it must. */
 export class NodeAgent {
@@ -31,10 +41,12 @@ export class NodeAgent {
   #loops: Loop[] = []
   #stopHint: () => void = () => {}
   #isRegistered = false
-  #isDead = false
-  #intent: 'ready' | 'draining' = 'ready'
+  #isRefused = false
+  #intent: Intent = 'ready'
   #attempt: Attempt | undefined
+  #adopted: string | undefined
   #statsAtMs = Number.NEGATIVE_INFINITY
+  #farewellSaid: () => void = () => {}
 
   constructor(options: NodeAgentOptions, deps: NodeAgentDeps) {
     this.#options = options
@@ -44,7 +56,7 @@ export class NodeAgent {
 
   /** Whether the ledger knows this node and ComfyUI answers. */
   isReady(): boolean {
-    return this.#isRegistered && !this.#isDead && this.#deps.comfyui.observer.state().up
+    return this.#isRegistered && this.#deps.comfyui.observer.state().up
   }
 
   async start(): Promise<void> {
@@ -64,8 +76,12 @@ export class NodeAgent {
 
   /** Takes nothing new, and resolves when the attempt in hand has ended; past the deadline it goes back to its queue. */
   async drain(deadlineMs: number): Promise<void> {
+    const farewell = new Promise<void>(resolve => {
+      this.#farewellSaid = resolve
+    })
     this.#intent = 'draining'
     this.#loops[0]?.wake()
+    if (this.#isRegistered) await Promise.race([farewell, pause(farewellMs, undefined, { ref: false })])
     const attempt = this.#attempt
     if (!attempt) return
     const late = setTimeout(() => attempt.abandon('drained'), deadlineMs)
@@ -80,13 +96,12 @@ export class NodeAgent {
     if (this.#isRegistered) await this.#deps.ledger.nodes.suspect(this.#options.id, this.#epoch)
   }
 
-  #comfyUiChanged(change: 'up' | 'down' | 'restarted'): void {
+  #comfyUiChanged(change: ObserverChange): void {
     if (change === 'restarted') {
-      this.#isDead = false
       this.#leftovers.clear()
       this.#deps.residency.clear()
     }
-    this.#deps.logger[change === 'down' ? 'warn' : 'info']({ errorSource: 'comfyui', change }, 'comfyui changed')
+    this.#deps.logger[change === 'down' ? 'warn' : 'info']({ change }, 'comfyui changed')
     for (const loop of this.#loops) loop.wake()
   }
 
@@ -97,10 +112,7 @@ export class NodeAgent {
       await comfyui.refreshStats()
       this.#statsAtMs = performance.now()
     }
-    for (const promptId of this.#leftovers) {
-      const outcome = await cancelPrompt({ http: comfyui.http }, promptId, { deadlineMs: clearMs })
-      if (outcome !== 'stuck') this.#leftovers.delete(promptId)
-    }
+    await this.#chaseLeftovers()
     if (this.#attempt || !comfyui.observer.state().up) return
     if (await comfyui.refreshCatalog()) {
       this.#isRegistered = false
@@ -108,24 +120,41 @@ export class NodeAgent {
     }
   }
 
+  async #chaseLeftovers(): Promise<void> {
+    const { comfyui, logger } = this.#deps
+    for (const promptId of this.#leftovers) {
+      const outcome = await cancelPrompt({ http: comfyui.http }, promptId, { deadlineMs: clearMs })
+      logger.info({ promptId, outcome }, 'prompt that nobody waits for stopped')
+      if (outcome === 'stuck') continue
+      this.#leftovers.delete(promptId)
+      this.#loops[0]?.wake()
+    }
+  }
+
   async #beat(): Promise<void> {
     if (!this.#deps.comfyui.catalog()) return
     if (!this.#isRegistered && !(await this.#register())) return
-    const { ledger } = this.#deps
-    const attempt = this.#attempt
+    const [attempt, intent] = [this.#attempt, this.#intent]
+    const order = await this.#heartbeat(attempt, intent)
+    await this.#obey(order, attempt, intent)
+    if (intent === 'draining') this.#farewellSaid()
+  }
+
+  #heartbeat(attempt: Attempt | undefined, intent: Intent): Promise<Order> {
     const token = attempt?.isWorking() ? attempt.token : undefined
-    const order = await ledger.nodes.heartbeat(this.#options.id, this.#epoch, this.#report(), this.#intent, token)
-    await this.#obey(order, attempt)
+    return this.#deps.ledger.nodes.heartbeat(this.#options.id, this.#epoch, this.#report(), intent, token)
   }
 
   #report() {
-    return reportOf(this.#deps, this.#attempt, this.#leftovers.size, this.#isDead)
+    const inTheWay = this.#attempt?.isInTheWay() ? 1 : 0
+    return reportOf(this.#deps, this.#attempt, this.#leftovers.size + inTheWay)
   }
 
-  async #obey(order: Order, attempt: Attempt | undefined): Promise<void> {
+  async #obey(order: Order, attempt: Attempt | undefined, intent: Intent): Promise<void> {
     if (order.kind === 'run') {
-      if (!attempt) await this.#begin(order.task, order.token, false)
-      else if (attempt.token !== order.token) attempt.abandon('lost')
+      if (attempt && attempt.token !== order.token) attempt.abandon('lost')
+      else if (!attempt && intent === 'draining') await this.#decline(order.token)
+      else if (!attempt) await this.#begin(order.task, order.token)
       return
     }
     if (order.kind === 'cancel') attempt?.abandon('cancelled')
@@ -137,13 +166,20 @@ export class NodeAgent {
     }
   }
 
-  async #begin(task: string, token: string, adopt: boolean): Promise<void> {
+  /** A slot that was filled just before this node began to drain is handed back at once. */
+  async #decline(token: string): Promise<void> {
+    await this.#deps.ledger.attempts.release(this.#options.id, token)
+  }
+
+  async #begin(task: string, token: string): Promise<void> {
     const { ledger, logger } = this.#deps
     const record = await ledger.tasks.find(task)
-    if (record?.token !== token) return
+    if (record?.token !== token || isTerminal(record.state)) return
     const log = logger.child({ taskId: task, attempt: record.attempt, nodeId: this.#options.id })
+    const adopt = token === this.#adopted
     log.info({ adopt }, 'attempt taken')
-    const attempt = new Attempt({ ...this.#deps, node: this.#options.id, log }, record, token, log, adopt)
+    const reportOccupied = () => this.#reportOccupied()
+    const attempt = new Attempt({ ...this.#deps, node: this.#options.id, log, reportOccupied }, record, token, adopt)
     this.#attempt = attempt
     void attempt.done.then(isGone => {
       if (!isGone) this.#leftovers.add(attempt.promptId)
@@ -152,51 +188,62 @@ export class NodeAgent {
     })
   }
 
-  /** Makes the node known. An attempt that an earlier life left running is adopted if the ledger still wants it; any other is stopped first. */
+  async #reportOccupied(): Promise<void> {
+    await this.#heartbeat(this.#attempt, this.#intent).catch(err =>
+      this.#deps.logger.warn({ err }, 'heartbeat not taken')
+    )
+  }
+
+  /** Makes the node known. An attempt that an earlier life left running is adopted if the ledger still wants it; any other is stopped. */
   async #register(): Promise<boolean> {
     const { ledger, comfyui, logger } = this.#deps
+    const { id, url, labels } = this.#options
     const catalog = comfyui.catalog()
     if (!catalog) return false
-    const slot = await this.#slotToAdopt()
-    await this.#clearComfyUi(slot ?? this.#attempt)
+    const adoptToken = this.#attempt?.token ?? (await this.#tokenToAdopt())
     const answer = await ledger.nodes.register({
-      id: this.#options.id,
+      id,
       epoch: this.#epoch,
-      url: this.#options.url,
-      labels: this.#options.labels,
+      url,
+      labels,
       catalog: { digest: catalog.digest, text: catalog.text },
       files: catalog.files,
       report: this.#report(),
       intent: this.#intent,
-      adoptToken: slot?.token ?? this.#attempt?.token
+      adoptToken
     })
-    if (answer.kind === 'refused') {
-      logger.error({ errorSource: 'ours', url: answer.url }, 'another live comfy-service has this NODE_ID')
-      return false
-    }
+    if (answer.kind === 'refused') return this.#refused(answer.url)
+    this.#adopted = answer.kind === 'adopted' ? adoptToken : undefined
+    await this.#findLeftovers()
     this.#isRegistered = true
-    logger.info({ nodeId: this.#options.id, epoch: this.#epoch, answer: answer.kind }, 'node registered')
-    if (slot && answer.kind === 'adopted') await this.#begin(slot.task, slot.token, true)
+    this.#isRefused = false
+    logger.info({ nodeId: id, epoch: this.#epoch, answer: answer.kind }, 'node registered')
     return true
   }
 
-  async #slotToAdopt(): Promise<{ task: string; token: string; promptId: string } | undefined> {
-    if (this.#attempt) return undefined
+  #refused(url: string): false {
+    if (!this.#isRefused)
+      this.#deps.logger.error({ errorSource: 'ours', url }, 'another live comfy-service has this NODE_ID')
+    this.#isRefused = true
+    return false
+  }
+
+  /** The token in this node's slot when ComfyUI knows its prompt: an earlier life posted it. */
+  async #tokenToAdopt(): Promise<string | undefined> {
     const { ledger, comfyui } = this.#deps
     const slot = (await ledger.nodes.find(this.#options.id))?.slot
     if (!slot) return undefined
     const promptId = promptIdOf(slot.task, slot.token)
     const isKnown = (await comfyui.ownPrompts()).includes(promptId) || (await comfyui.http.history(promptId))
-    return isKnown ? { ...slot, promptId } : undefined
+    return isKnown ? slot.token : undefined
   }
 
-  async #clearComfyUi(keep: { promptId: string } | undefined): Promise<void> {
-    const { comfyui, logger } = this.#deps
-    for (const promptId of await comfyui.ownPrompts()) {
-      if (promptId === keep?.promptId) continue
-      const outcome = await cancelPrompt({ http: comfyui.http }, promptId, { deadlineMs: clearMs })
-      logger.info({ promptId, outcome }, 'prompt of an earlier life stopped')
-      if (outcome === 'stuck') this.#leftovers.add(promptId)
-    }
+  /** Prompts of an earlier life that this one has not adopted; until they are gone this node counts as occupied. */
+  async #findLeftovers(): Promise<void> {
+    const { ledger, comfyui } = this.#deps
+    const slot = (await ledger.nodes.find(this.#options.id))?.slot
+    const kept = [this.#attempt?.promptId, slot && slot.token === this.#adopted && promptIdOf(slot.task, slot.token)]
+    for (const promptId of await comfyui.ownPrompts()) if (!kept.includes(promptId)) this.#leftovers.add(promptId)
+    if (this.#leftovers.size > 0) this.#loops[1]?.wake()
   }
 }

@@ -10,17 +10,19 @@ export type ReportDeps = {
   readonly residency: Residency
 }
 
-/** What this node says about itself. `leftovers` are prompts of ours that ComfyUI does not let go of: somebody else's, as far as dispatch goes. */
+/**
+ * What this node says about itself. `leftovers` counts prompts of ours that ComfyUI has not let go of although no slot is theirs: somebody
+ * else's, as far as dispatch goes. The observer may count them too.
+ */
 export const reportOf = (
   { comfyui, sampler, residency }: ReportDeps,
   attempt: Attempt | undefined,
-  leftovers: number,
-  isDead: boolean
+  leftovers: number
 ): NodeReport => {
   const { up, version, queueRemaining, foreign } = comfyui.observer.state()
   const { gpus, host } = sampler.latest()
   return {
-    comfyui: { up: up && !isDead, version: version ?? null, queueRemaining, foreign: foreign + leftovers },
+    comfyui: { up, version: version ?? null, queueRemaining, foreign: Math.max(foreign, leftovers) },
     gpus: gpus.length > 0 ? gpus : gpusOfComfyUi(comfyui),
     host,
     resident: [...residency.models()],

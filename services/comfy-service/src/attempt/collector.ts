@@ -1,4 +1,3 @@
-import { ComfyUiError } from '@comfy-balancer/comfyui/errors'
 import type { ComfyUiHttp } from '@comfy-balancer/comfyui/http'
 import { mediaTypeOf } from '@comfy-balancer/comfyui/media-type'
 import { type FoundOutput, findOutputs } from '@comfy-balancer/comfyui/outputs'
@@ -41,9 +40,9 @@ export const createCollector = (options: CollectorOptions, { http, store, onStor
   let chain: Promise<void> = Promise.resolve()
   let failure: unknown
 
-  const storeOne = async (found: FoundOutput): Promise<void> => {
-    if (known.has(keyOf(found)) || options.signal.aborted) return
-    known.add(keyOf(found))
+  const storeOne = async (found: FoundOutput, key: string): Promise<void> => {
+    if (known.has(key) || options.signal.aborted) return
+    known.add(key)
     const index = stored.length
     const filename = found.source === 'text' ? `${index}.txt` : found.filename
     const { tenant, task, token, attempt, maxBytes, signal } = options
@@ -69,7 +68,7 @@ export const createCollector = (options: CollectorOptions, { http, store, onStor
   const enqueue = (found: readonly FoundOutput[]): void => {
     chain = chain.then(async () => {
       try {
-        for (const one of found) if (failure === undefined) await storeOne(one)
+        for (const [one, key] of withKeys(found)) if (failure === undefined) await storeOne(one, key)
       } catch (error) {
         failure = error
       }
@@ -100,9 +99,16 @@ export const createCollector = (options: CollectorOptions, { http, store, onStor
   }
 }
 
-const keyOf = (found: FoundOutput): string => {
-  if (found.source === 'file') return JSON.stringify([found.type, found.subfolder, found.filename])
-  return found.source === 'text' ? `text ${found.graphNode} ${found.text}` : `websocket ${found.filename}`
+/** What tells an output from others when it is reported twice. A graph node may well say the same text several times. */
+const withKeys = (found: readonly FoundOutput[]): [FoundOutput, string][] => {
+  const texts = new Map<string, number>()
+  return found.map(one => {
+    if (one.source === 'file') return [one, JSON.stringify([one.type, one.subfolder, one.filename])]
+    if (one.source === 'websocket') return [one, `websocket ${one.filename}`]
+    const nth = (texts.get(one.graphNode) ?? 0) + 1
+    texts.set(one.graphNode, nth)
+    return [one, `text ${nth} ${one.graphNode}`]
+  })
 }
 
 /** Reads the first bytes for the media type and gives the whole on, without holding it. */
@@ -122,7 +128,3 @@ const sniffed = async (body: AsyncIterable<Uint8Array>, filename: string) => {
   }
   return { bytes: rest(), mediaType: mediaTypeOf(filename, Buffer.concat(first)) }
 }
-
-/** Whether ComfyUI, and not our store, is why collecting failed. */
-export const isComfyUiFault = (error: unknown): boolean =>
-  error instanceof ComfyUiError || error instanceof OutputMissing

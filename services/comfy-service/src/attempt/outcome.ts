@@ -1,14 +1,25 @@
+import { ComfyUiError } from '@comfy-balancer/comfyui/errors'
 import type { Verdict } from '@comfy-balancer/comfyui/verdict'
 import { type Problem, problem } from '@comfy-balancer/contract/problem'
 import type { RetryClass } from '@comfy-balancer/domain/retry'
 import type { StoredOutput } from '@comfy-balancer/task-store/manifest'
+import { OutputMissing } from './collector.ts'
 
 /** How an attempt ended. `abandoned`: the ledger took it from us, or we hand it back ourselves. */
 export type Outcome =
   | { readonly kind: 'succeeded'; readonly outputs: readonly StoredOutput[] }
   | { readonly kind: 'failed'; readonly problem: Problem }
-  | { readonly kind: 'retry'; readonly class: RetryClass; readonly problem: Problem; readonly why: string }
+  | {
+      readonly kind: 'retry'
+      readonly class: RetryClass
+      readonly problem: Problem
+      readonly why: string
+      readonly errorSource: 'ours' | 'comfyui'
+    }
   | { readonly kind: 'abandoned' }
+
+/** An outcome that gives the task no result. */
+export type NoResult = Exclude<Outcome, { kind: 'succeeded' }>
 
 type Ended = Exclude<Verdict, { kind: 'succeeded' }>
 
@@ -18,15 +29,30 @@ const nodeFault = /CUDA error|CUDA driver|cuDNN error|device-side assert|illegal
 const exhausted = (why: string): Problem =>
   problem('attempts-exhausted', `several nodes could not finish this task; last: ${why}`)
 
-const retry = (retryClass: RetryClass, why: string, last: Problem = exhausted(why)): Outcome => ({
-  kind: 'retry',
-  class: retryClass,
-  problem: last,
-  why
-})
+type Retry = Extract<Outcome, { kind: 'retry' }>
+
+const retry = (
+  retryClass: RetryClass,
+  why: string,
+  { last = exhausted(why), errorSource = 'comfyui' }: { last?: Problem; errorSource?: Retry['errorSource'] } = {}
+): Retry => ({ kind: 'retry', class: retryClass, problem: last, why, errorSource })
+
+/** This node drains: hand-backs count nowhere. */
+export const handedBack = retry('hand-back', 'the node drains', { errorSource: 'ours' })
+
+/** Something of ours failed that had nothing to do with ComfyUI. */
+export const brokenOff = retry('node', 'comfy-service failed on our side', { errorSource: 'ours' })
+
+/** What it means that an output of a finished prompt could not be fetched or stored. */
+export const collectingFailed = (error: unknown): NoResult => {
+  const why = error instanceof Error ? error.message : String(error)
+  if (error instanceof OutputMissing) return { kind: 'failed', problem: problem('output-missing', why) }
+  if (error instanceof ComfyUiError) return retry('comfyui-died', why)
+  return retry('node', why, { errorSource: 'ours' })
+}
 
 /** What a verdict without a result means for the task: whose fault it is and whether another try may help (dispatch.md, budgets). */
-export const outcomeOf = (verdict: Ended): Outcome => {
+export const outcomeOf = (verdict: Ended): NoResult => {
   switch (verdict.kind) {
     case 'rejected':
       return rejected(verdict)
@@ -50,10 +76,10 @@ export const outcomeOf = (verdict: Ended): Outcome => {
 
 type Rejected = Extract<Ended, { kind: 'rejected' }>
 
-const rejected = ({ placement, error, nodeErrors }: Rejected): Outcome => {
+const rejected = ({ placement, error, nodeErrors }: Rejected): NoResult => {
   const message = rejectionWords(error, nodeErrors)
   const refusal = problem('comfyui-rejected', message, { comfyui: { error, node_errors: nodeErrors } })
-  return placement ? retry('placement', message, refusal) : { kind: 'failed', problem: refusal }
+  return placement ? retry('placement', message, { last: refusal }) : { kind: 'failed', problem: refusal }
 }
 
 /** ComfyUI's first complaint about a graph node, which says more than its summary. */
@@ -69,16 +95,14 @@ const rejectionWords = (error: Rejected['error'], nodeErrors: Rejected['nodeErro
   return typeof error.message === 'string' ? error.message : 'ComfyUI gave no reason'
 }
 
-const executionError = (verdict: Extract<Ended, { kind: 'execution-error' }>): Outcome => {
+const executionError = (verdict: Extract<Ended, { kind: 'execution-error' }>): NoResult => {
   const { graphNode, classType, exceptionType, message, outOfMemory } = verdict
   const where = classType ? `${classType} (graph node ${graphNode})` : 'the workflow'
   const comfyui = { graphNode: graphNode ?? null, classType: classType ?? null, exceptionType, message }
-  if (outOfMemory)
-    return retry(
-      'out-of-memory',
-      message,
-      problem('out-of-memory', `${where} needs more memory than the GPUs tried have`, { comfyui })
-    )
+  if (outOfMemory) {
+    const last = problem('out-of-memory', `${where} needs more memory than the GPUs tried have`, { comfyui })
+    return retry('out-of-memory', message, { last })
+  }
   if (nodeFault.test(message)) return retry('node', message)
   return { kind: 'failed', problem: problem('comfyui-execution-error', `${where}: ${message}`, { comfyui }) }
 }

@@ -1,0 +1,56 @@
+import { backoffMs } from '@comfy-balancer/domain/retry'
+import type { Log } from '@comfy-balancer/service-kit/log'
+import { taskFolder } from '@comfy-balancer/storage/output-path'
+import type { OutputStore } from '@comfy-balancer/storage/output-store'
+import type { Spent } from '@comfy-balancer/task-store/attempts'
+import type { Ledger } from '@comfy-balancer/task-store/ledger'
+import type { StoredOutput } from '@comfy-balancer/task-store/manifest'
+import type { TaskRecord } from '@comfy-balancer/task-store/task-record'
+import type { Outcome } from './outcome.ts'
+import { untilTaken } from './until-taken.ts'
+
+export type SettlementDeps = { readonly ledger: Ledger; readonly store: OutputStore; readonly log: Log }
+
+export type Settlement = ReturnType<typeof createSettlement>
+
+/** Tells the ledger how an attempt ended, for as long as it takes, and removes the files of one whose result does not count. */
+export const createSettlement = (record: TaskRecord, token: string, { ledger, store, log }: SettlementDeps) => {
+  const { id: task, tenant } = record
+  const { attempts } = ledger
+
+  const removeOutputs = async (): Promise<void> => {
+    await store
+      .remove(`${taskFolder({ tenant, taskId: task })}/${token}`)
+      .catch(err => log.warn({ err }, 'outputs of a lost attempt not removed'))
+  }
+
+  return {
+    /** The result counts, unless the ledger has given the task to another attempt or ended it meanwhile. */
+    async succeed(outputs: readonly StoredOutput[], spent: Spent): Promise<void> {
+      const answer = await untilTaken(() => attempts.complete(task, token, outputs, spent), log)
+      if (answer === 'ok') return log.info({ ...spent, outputs: outputs.length }, 'task succeeded')
+      log.warn({ answer }, 'late result refused')
+      await removeOutputs()
+    },
+
+    /** The task fails for good. */
+    async fail({ problem }: Extract<Outcome, { kind: 'failed' }>, gpuSeconds: number): Promise<void> {
+      const answer = await untilTaken(() => attempts.fail(task, token, problem, gpuSeconds), log)
+      const { code, detail: reason } = problem
+      log.warn({ errorSource: 'comfyui', code, reason, answer }, 'task failed')
+      await removeOutputs()
+    },
+
+    /** The task goes back to its queue, or fails when the budget of this class is used up. */
+    async sendBack(outcome: Extract<Outcome, { kind: 'retry' }>): Promise<void> {
+      const { class: retryClass, problem: exhausted, why: reason, errorSource } = outcome
+      const backoff = backoffMs(record.attempt - 1, Math.random())
+      const retry = { class: retryClass, exhausted, backoffMs: backoff }
+      const answer = await untilTaken(() => attempts.retry(task, token, retry), log)
+      log.warn({ errorSource, class: retryClass, reason, answer }, 'attempt gave no result')
+      await removeOutputs()
+    },
+
+    removeOutputs
+  }
+}
