@@ -7,7 +7,7 @@ import { route } from './route.ts'
 export type Check = () => Promise<{ readonly ok: boolean; readonly detail?: string }>
 
 /** Lets a service say that it is going away. */
-export type Probes = { drain(): void }
+export type Probes = { drain(): void; isDraining(): boolean }
 
 const checkMs = 1000
 const cacheMs = 1000
@@ -37,7 +37,8 @@ export const probes = (app: FastifyInstance, checks: Readonly<Record<string, Che
   return {
     drain: () => {
       isDraining = true
-    }
+    },
+    isDraining: () => isDraining
   }
 }
 

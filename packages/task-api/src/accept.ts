@@ -21,6 +21,7 @@ export const accept = async (
   deps: TaskApiDeps,
   { body, text, idempotencyKey }: Submission
 ): Promise<{ id: string; replayed: boolean }> => {
+  if (deps.isDraining()) throw new Refusal('draining', 'This service is shutting down; send the request to another one')
   const metadata = metadataOf(body)
   const { need, outputs, work } = await admission(deps, body, text)
   const accepted = await fromLedger(

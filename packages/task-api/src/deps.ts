@@ -21,6 +21,8 @@ export type TaskApiDeps = {
   readonly openOutput: (path: string, range?: ByteRange) => Promise<Readable | undefined>
   /** Labels that every task accepted here needs of its node: a comfy-service pins its tasks to itself. */
   readonly pinnedTo: Readonly<Record<string, string>>
+  /** True from the moment this service begins to shut down. */
+  readonly isDraining: () => boolean
   readonly defaults: { readonly timeoutSeconds: number; readonly deadlineSeconds: number }
 }
 

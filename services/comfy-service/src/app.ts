@@ -59,6 +59,7 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
     knownNodes: registry.known,
     openOutput: async (path, range) => (await store.open(path, range))?.stream,
     pinnedTo: { node },
+    isDraining: health.isDraining,
     defaults: { timeoutSeconds: config.TASK_TIMEOUT_SECONDS, deadlineSeconds: config.TASK_DEADLINE_SECONDS }
   })
   nodeRoutes(server, { ledger, capabilityOf: registry.capabilityOf, self: node })

@@ -131,6 +131,16 @@ t.test('a task gives real pictures, the first of which shows before the end', as
   t.same(await reasons(id), [], 'nothing went wrong on the way')
 })
 
+t.test("ComfyUI's own log of a run is kept with the task", async t => {
+  const { generate, outcome, get } = await open(t)
+  const id = await generate(picture(4_242))
+  await outcome(id)
+  const answer = await get(`/api/v1/tasks/${id}/logs`)
+  t.match(answer.headers.get('content-type'), /^text\/plain/)
+  t.match(await answer.text(), /got prompt|Prompt executed/)
+  t.equal((await get(`/api/v1/tasks/task_${'0'.repeat(32)}/logs`)).status, 404)
+})
+
 t.test('two equal tasks give two files although all but the saving is cached', async t => {
   const { generate, outcome, bytes, comfyUiFiles } = await open(t)
   const noise = { class_type: 'StubImage', inputs: { content: 'NOISE', width: 32, height: 32, batch_size: 1 } }

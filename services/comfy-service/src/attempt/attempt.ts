@@ -17,6 +17,7 @@ import { promptIdOf } from '../prompt-id.ts'
 import type { Residency } from '../residency.ts'
 import { type Collector, createCollector } from './collector.ts'
 import { execute } from './execution.ts'
+import { createLogTail } from './log-tail.ts'
 import { brokenOff, collectingFailed, handedBack, type NoResult, type Outcome, outcomeOf } from './outcome.ts'
 import { createProgressTeller } from './progress-teller.ts'
 import { createSettlement, type Settlement } from './settlement.ts'
@@ -48,6 +49,9 @@ const listedWithinMs = 15_000
 /** Anything but running a prompt that takes longer is no work any more: fetching and storing all outputs, above all. */
 const asideMs = 1_800_000
 
+/** Of ComfyUI's log; the ledger keeps as many bytes. */
+const maxLogCharacters = 65_536
+
 type Phase = 'preparing' | 'running' | 'storing' | 'freeing' | 'settling'
 
 /** What must be known to run it. */
@@ -63,6 +67,7 @@ export class Attempt {
   readonly #deps: AttemptDeps
   readonly #record: TaskRecord
   readonly #settlement: Settlement
+  readonly #logTail = createLogTail(maxLogCharacters)
   readonly #abort = new AbortController()
   #phase: Phase = 'preparing'
   #phaseSinceMs = performance.now()
@@ -141,6 +146,7 @@ export class Attempt {
     const verdict = await this.#execute(plan, adopt, this.#listener(models, stopwatch, collector))
     stopwatch.stop()
     const outcome = verdict.kind === 'succeeded' ? await this.#collect(collector, verdict) : outcomeOf(verdict)
+    this.#keepLog()
     if (outcome.kind === 'succeeded') {
       this.#enter('settling')
       return this.#settlement.succeed(outcome.outputs, stopwatch.spent())
@@ -166,6 +172,7 @@ export class Attempt {
     const teller = createProgressTeller(this.task, hints, log)
     return event => {
       stopwatch.see(event)
+      if (event.type === 'log') this.#logTail.add(event.text)
       if (event.type === 'started') this.#started(models)
       if (event.type === 'executed') collector.executed(event.graphNode, event.output)
       if (event.type !== 'progress') return
@@ -193,6 +200,14 @@ export class Attempt {
     const signal = this.#abort.signal
     const options = { tenant, task, token, attempt, workflow, maxBytes: limits.maxOutputBytes, signal }
     return createCollector(options, { http: comfyui.http, store, onStored })
+  }
+
+  /** Sent before the end is, over the same connection, and not waited for. */
+  #keepLog(): void {
+    const { ledger, log } = this.#deps
+    const text = this.#logTail.text()
+    if (text === '') return
+    ledger.attempts.log(this.task, this.token, text).catch(err => log.warn({ err }, 'log of comfyui not kept'))
   }
 
   async #collect(collector: Collector, verdict: Extract<Verdict, { kind: 'succeeded' }>): Promise<Outcome> {
