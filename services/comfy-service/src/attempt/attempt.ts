@@ -194,8 +194,8 @@ export class Attempt {
     const { comfyui, store, ledger, limits, log } = this.#deps
     const { tenant, attempt } = this.#record
     const { task, token } = this
-    const onStored = async (outputs: readonly StoredOutput[]) => {
-      await ledger.attempts.output(task, token, outputs).catch(err => log.warn({ err }, 'output not shown yet'))
+    const onStored = (outputs: readonly StoredOutput[]): void => {
+      ledger.attempts.output(task, token, outputs).catch(err => log.warn({ err }, 'output not shown yet'))
     }
     const signal = this.#abort.signal
     const options = { tenant, task, token, attempt, workflow, maxBytes: limits.maxOutputBytes, signal }

@@ -26,7 +26,7 @@ export type CollectorDeps = {
   readonly http: ComfyUiHttp
   readonly store: OutputStore
   /** Called with all outputs stored so far after each. */
-  readonly onStored: (outputs: readonly StoredOutput[]) => Promise<void>
+  readonly onStored: (outputs: readonly StoredOutput[]) => void
 }
 
 export type Collector = ReturnType<typeof createCollector>
@@ -51,7 +51,7 @@ export const createCollector = (options: CollectorOptions, { http, store, onStor
     const { bytes, sha256 } = await store.put(path, body, { maxBytes, signal })
     const { graphNode, kind } = found
     stored.push({ attempt, index, path, filename, mediaType, bytes, sha256, graphNode, kind, durable: true })
-    await onStored([...stored])
+    onStored([...stored])
   }
 
   const open = async (found: FoundOutput, filename: string) => {
