@@ -46,3 +46,9 @@ export const serviceRule: ConfigRule<ServiceConfig> = values => {
 /** The sentence to warn with at start when anybody who can connect may use the service, or undefined. */
 export const authWarning = (config: Pick<ServiceConfig, 'HOST' | 'AUTH_MODE'>): string | undefined =>
   config.AUTH_MODE === 'none' ? 'no authentication: anybody who can connect may use this service' : undefined
+
+/** The logger's option for logdy as configured: nothing without a host. */
+export const logdyOptions = (config: ServiceConfig) =>
+  config.LOG_LOGDY_HOST === undefined
+    ? {}
+    : { logdy: { host: config.LOG_LOGDY_HOST, port: config.LOG_LOGDY_PORT, queueBytes: config.LOG_LOGDY_QUEUE_BYTES } }

@@ -1,7 +1,9 @@
 import { hostname } from 'node:os'
 import { ConfigError } from '@comfy-balancer/service-kit/config'
 import { createLogger } from '@comfy-balancer/service-kit/logger'
+import { createMetrics } from '@comfy-balancer/service-kit/metrics'
 import { redisOptions } from '@comfy-balancer/service-kit/redis-config'
+import { logdyOptions } from '@comfy-balancer/service-kit/service-config'
 import { onShutdown } from '@comfy-balancer/service-kit/shutdown'
 import { openStore } from '@comfy-balancer/storage/open-store'
 import { connect } from '@comfy-balancer/task-store/connection'
@@ -15,19 +17,24 @@ const start = async (): Promise<void> => {
     service: 'comfy-balancer',
     instance: balancer,
     level: config.LOG_LEVEL,
-    ...(config.LOG_LOGDY_HOST === undefined
-      ? {}
-      : {
-          logdy: { host: config.LOG_LOGDY_HOST, port: config.LOG_LOGDY_PORT, queueBytes: config.LOG_LOGDY_QUEUE_BYTES }
-        })
+    ...logdyOptions(config)
   })
   const connection = await connect(redisOptions(config), logger)
   const store = await openStore(config.OUTPUT_STORE)
   const app = await createApp(config, { connection, store, logger, balancer })
-  onShutdown([...app.steps, { name: 'log', deadlineMs: 2_000, run: close }], logger)
+  const metrics = createMetrics()
+  const metricsPort = await metrics.listen({ host: config.METRICS_HOST, port: config.METRICS_PORT })
+  onShutdown(
+    [
+      ...app.steps,
+      { name: 'metrics', deadlineMs: 1_000, run: metrics.close },
+      { name: 'log', deadlineMs: 2_000, run: close }
+    ],
+    logger
+  )
   const url = await app.server.listen({ host: config.HOST, port: config.PORT, listenTextResolver: () => 'bound' })
   app.begin()
-  logger.info({ url }, 'listening')
+  logger.info({ url, metricsPort }, 'listening')
 }
 
 start().catch((error: unknown) => {

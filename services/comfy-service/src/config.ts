@@ -1,4 +1,5 @@
 import { readConfig } from '@comfy-balancer/service-kit/config'
+import { metricsConfig } from '@comfy-balancer/service-kit/metrics'
 import { redisConfig, redisRule } from '@comfy-balancer/service-kit/redis-config'
 import { serviceConfig, serviceRule } from '@comfy-balancer/service-kit/service-config'
 import { taskApiConfig } from '@comfy-balancer/task-api/config'
@@ -8,6 +9,7 @@ import { type Static, Type } from '@sinclair/typebox'
 /** Every variable that comfy-service reads. */
 export const ComfyServiceConfig = Type.Object({
   ...serviceConfig({ port: 8090, logdyPort: 8233 }),
+  ...metricsConfig({ port: 9464 }),
   ...redisConfig,
   ...ledgerConfig,
   ...taskApiConfig,

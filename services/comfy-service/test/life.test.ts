@@ -223,6 +223,9 @@ t.test('without ComfyUI it waits, not ready, and joins when ComfyUI is there', a
   t.equal((await service.get('/api/v1/nodes/self')).status, 404)
   await simulator.listen()
   await until('it is ready', async () => (await service.get('/readyz')).status === 200)
+  const { metricsPort } = await service.untilSaid('listening')
+  const metrics = await fetch(`http://127.0.0.1:${metricsPort}/metrics`)
+  t.match(await metrics.text(), /^process_cpu_seconds_total/m, 'metrics have a port of their own')
   t.match(await service.node(), {
     id: node,
     state: 'ready',

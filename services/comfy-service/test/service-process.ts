@@ -35,7 +35,7 @@ export const freePort = async (): Promise<number> => {
 /** Starts comfy-service as it is started in earnest, with short times. `said` gives the log lines with a message. */
 export const startService = (port: number, env: Record<string, string | undefined>) => {
   const child = spawn(process.execPath, [main], {
-    env: { ...process.env, ...shortEnv, PORT: String(port), ...env },
+    env: { ...process.env, ...shortEnv, PORT: String(port), METRICS_PORT: '0', ...env },
     stdio: ['ignore', 'pipe', 'pipe']
   })
   const lines: Line[] = []
