@@ -1,4 +1,4 @@
-// Runs before anything is installed: plain JavaScript, nothing but Node. `npm start`, `demo`, `test`, `check` and `build` all come through here.
+// Runs before anything is installed: plain JavaScript, nothing but Node. `npm start` and every script of package.json come through here.
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'

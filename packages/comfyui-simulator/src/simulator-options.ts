@@ -1,3 +1,4 @@
+import type { DeviationName } from './faults/deviation.ts'
 import type { FaultName } from './faults/fault.ts'
 import type { FolderOptions } from './files/folders.ts'
 
@@ -27,6 +28,10 @@ export interface SimulatorOptions extends FolderOptions {
   hasPreviews?: boolean
   maxUploadMb?: number
   corsOrigin?: string
+  /** Node classes that are missing, as when a package is not installed. */
+  missingClasses?: string[]
+  /** A wrong behaviour for proving that the conformance notices it; nothing else uses it. */
+  deviation?: DeviationName
   /** Called when the process would die; by default the simulator closes with every connection cut. */
   onCrash?: () => void
 }

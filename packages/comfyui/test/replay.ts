@@ -23,25 +23,19 @@ export type RecordedPost = {
 const maxGapMs = 3
 const postDeadlineMs = 10_000
 
-/** Reads scenarios from a bundle of ours (`[{ name, prompts, lines }]`, gzipped). */
-export const readBundle = (file: URL): Map<string, Recording> =>
-  new Map(
-    JSON.parse(gunzipSync(readFileSync(file)).toString('utf8')).map((one: Recording & { name: string }) => [
-      one.name,
-      one
-    ])
-  )
+const recordingsFolder = new URL('../../../comfyui-simulator/recordings/', import.meta.url)
+const unzipped = (file: string): string => gunzipSync(readFileSync(new URL(file, recordingsFolder))).toString('utf8')
 
-/** Reads every scenario of a folder of recordings. */
-export const readFolder = (folder: string): Map<string, Recording> => {
-  const index = JSON.parse(readFileSync(`${folder}/INDEX.json`, 'utf8'))
+/** Reads the recordings of a real ComfyUI by scenario; the simulator's package keeps them. */
+export const readRecordings = (): Map<string, Recording> => {
+  const index: { scenarios: Record<string, { file: string; prompts: Record<string, string> }> } = JSON.parse(
+    unzipped('INDEX.json.gz')
+  )
   return new Map(
-    Object.entries<{ file: string; prompts: Record<string, string> }>(index.scenarios).map(
-      ([name, { file, prompts }]) => {
-        const lines = readFileSync(`${folder}/${file}`, 'utf8').split('\n').filter(Boolean)
-        return [name, { prompts, lines: lines.map(line => JSON.parse(line)) }]
-      }
-    )
+    Object.entries(index.scenarios).map(([name, { file, prompts }]) => {
+      const lines = unzipped(`${file}.gz`).split('\n').filter(Boolean)
+      return [name, { prompts, lines: lines.map(line => JSON.parse(line)) }]
+    })
   )
 }
 

@@ -2,6 +2,8 @@
 export interface Clock {
   /** Waits simulated seconds. Rejects with `ClockStopped` when the simulator ends first. */
   sleep(seconds: number): Promise<void>
+  /** Lets requests in between two nodes, as ComfyUI's own thread for prompts does. Rejects with `ClockStopped` after the end. */
+  breathe(): Promise<void>
   /** Simulated seconds since the clock was created. */
   now(): number
   /** Rejects when the clock stops; never resolves. */
@@ -34,6 +36,10 @@ export function createClock(scale: number): Clock {
 
   return {
     sleep: seconds => wait(Math.max(0, seconds * scale * 1000)),
+    breathe: () =>
+      new Promise((resolve, reject) => {
+        setImmediate(() => (isStopped ? reject(new ClockStopped()) : resolve()))
+      }),
     now: () => (performance.now() - start) / 1000 / scale,
     stopped: () =>
       new Promise<never>((_, reject) => {

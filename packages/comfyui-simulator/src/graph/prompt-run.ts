@@ -1,15 +1,15 @@
 import { ClockStopped } from '../gpu/clock.ts'
 import { isObject, type Json, type JsonObject } from '../json/python-json.ts'
 import type { ClassTable } from '../nodes/class-table.ts'
-import { AddedOutput, type NodeCall, type NodeMachine, type NodeOutcome } from '../nodes/node-class.ts'
+import { AddedOutput, type NodeMachine, type NodeOutcome } from '../nodes/node-class.ts'
 import type { QueueItem } from '../queue/queue-item.ts'
 import type { Messenger } from '../ws/messenger.ts'
-import { DynamicGraph, isLink } from './dynamic-graph.ts'
-import { ExecutionBlocker } from './execution-blocker.ts'
+import { DynamicGraph } from './dynamic-graph.ts'
 import { DependencyCycle, ExecutionList } from './execution-list.ts'
 import { isOutOfMemory } from './failure.ts'
 import type { Interrupts } from './interrupts.ts'
-import { blockerIn, callCount, type InputLists, joinOutputs, joinUi, sliceInputs } from './node-results.ts'
+import { NodeCaller } from './node-caller.ts'
+import { type InputLists, joinOutputs, joinUi, sliceInputs } from './node-results.ts'
 import type { OutputCache, SignatureDeps } from './output-cache.ts'
 import { RunReporter } from './run-reporter.ts'
 
@@ -46,6 +46,7 @@ export class PromptRun {
   readonly #graph: DynamicGraph
   readonly #list: ExecutionList
   readonly #reporter: RunReporter
+  readonly #caller: NodeCaller
   readonly #asyncResults = new Map<string, PromiseSettledResult<NodeOutcome[]>>()
   readonly #expansions = new Map<string, NodeOutcome[]>()
   #lists: InputLists = {}
@@ -55,6 +56,7 @@ export class PromptRun {
     this.#deps = deps
     this.#graph = new DynamicGraph(item.prompt)
     this.#reporter = new RunReporter(item.promptId, this.#graph, deps.messenger)
+    this.#caller = new NodeCaller(item, { ...deps, graph: this.#graph, reporter: this.#reporter })
     const { classes, cache } = deps
     this.#list = new ExecutionList(this.#graph, {
       isCached: id => cache.outputsOf(id) !== undefined,
@@ -85,6 +87,7 @@ export class PromptRun {
       let id = ''
       try {
         id = await this.#list.next()
+        await this.#deps.machine.clock.breathe()
         this.#lists = {}
         if ((await this.#step(id)) === 'done') this.#list.complete(id)
       } catch (error) {
@@ -115,7 +118,7 @@ export class PromptRun {
     const { classes } = this.#deps
     const node = this.#graph.node(id)
     this.#reporter.nodeStarted(id)
-    this.#lists = this.#inputLists(id)
+    this.#lists = this.#caller.inputLists(id)
     this.#reporter.nodeExecuting(id)
     const behaviour = classes.get(node.class_type)?.behaviour
     if (!behaviour) throw new Error(`Node ${node.class_type} not found`)
@@ -124,12 +127,12 @@ export class PromptRun {
     }
     const slowness = await this.#deps.beforeNode(node.class_type)
     if (behaviour.isAsync) return this.#startAsync(id, slowness)
-    return this.#conclude(id, await this.#callAll(id, slowness))
+    return this.#conclude(id, await this.#caller.call(id, this.#lists, slowness))
   }
 
   #startAsync(id: string, slowness: number): Step {
     const release = this.#list.holdBack(id)
-    const calls = this.#callAll(id, slowness)
+    const calls = this.#caller.call(id, this.#lists, slowness)
     calls
       .then(
         value => this.#asyncResults.set(id, { status: 'fulfilled', value }),
@@ -149,36 +152,6 @@ export class PromptRun {
     const missing = names.filter(name => !(name in this.#lists))
     for (const name of missing) this.#list.require(id, name)
     return missing.length > 0
-  }
-
-  async #callAll(id: string, slowness: number): Promise<NodeOutcome[]> {
-    const { classes, interrupts } = this.#deps
-    const node = this.#graph.node(id)
-    const { behaviour } = classes.get(node.class_type) as NonNullable<ReturnType<ClassTable['get']>>
-    const call = this.#call(id, node.class_type, slowness)
-    if (behaviour.takesLists) {
-      interrupts.check()
-      return [await behaviour.execute(this.#lists, call)]
-    }
-    const lists = this.#lists
-    const outcomes: NodeOutcome[] = []
-    for (let index = 0; index < callCount(lists); index++) {
-      const inputs = sliceInputs(lists, index)
-      const blocker = blockerIn(inputs)
-      if (blocker) {
-        outcomes.push(this.#blocked(id, blocker))
-        continue
-      }
-      interrupts.check()
-      outcomes.push(await behaviour.execute(inputs, call))
-    }
-    return outcomes
-  }
-
-  #blocked(id: string, blocker: ExecutionBlocker): NodeOutcome {
-    const classType = this.#graph.node(id).class_type
-    if (blocker.message !== undefined) this.#reporter.nodeBlocked(id, blocker.message)
-    return { outputs: this.#deps.classes.outputTypes(classType).map(() => new ExecutionBlocker()) }
   }
 
   #conclude(id: string, outcomes: NodeOutcome[]): Step {
@@ -238,49 +211,11 @@ export class PromptRun {
     return 'done'
   }
 
-  #inputLists(id: string): InputLists {
-    const node = this.#graph.node(id)
-    const lists: InputLists = {}
-    for (const [name, value] of Object.entries(node.inputs)) {
-      if (!isLink(value)) {
-        lists[name] = [value]
-        continue
-      }
-      const values = this.#deps.cache.outputsOf(value[0])?.[value[1]]
-      if (values) lists[name] = values
-    }
-    return lists
-  }
-
   #isLazy(id: string, input: string): boolean {
     const { classes } = this.#deps
     const classType = this.#graph.node(id).class_type
     if (!classes.get(classType)?.behaviour.neededInputs) return false
     return classes.inputsOf(classType).some(spec => spec.name === input && spec.options.lazy === true)
-  }
-
-  #call(id: string, classType: string, slowness: number): NodeCall {
-    const { machine, messenger, interrupts } = this.#deps
-    return {
-      machine,
-      nodeId: id,
-      classType,
-      prompt: this.#item.prompt,
-      extraData: this.#item.extraData,
-      outputTypes: this.#deps.classes
-        .outputTypes(classType)
-        .map(type => (Array.isArray(type) ? 'COMBO' : String(type))),
-      slowness,
-      work: async seconds => {
-        await machine.clock.sleep((seconds * slowness) / machine.speed)
-        await this.#deps.gate()
-      },
-      text: text => messenger.text(id, text),
-      progress: (value, max, preview) => {
-        interrupts.check()
-        this.#reporter.nodeProgressed(id, value, max, preview)
-      }
-    }
   }
 
   /** A run-time cycle is reported as an error and yet kept as a success, as ComfyUI 0.3.64 does. */

@@ -90,7 +90,8 @@ function send(incoming: IncomingMessage, response: ServerResponse, reply: Reply,
   if (!reply.isChunked) response.removeHeader('Transfer-Encoding')
   if (reply.isChunked) response.setHeader('Transfer-Encoding', 'chunked')
   response.setHeader('Server', serverName)
-  for (const [name, value] of Object.entries({ ...reply.headers, ...cors })) response.setHeader(name, value)
+  const headers = reply.isRaised ? reply.headers : { ...reply.headers, ...cors }
+  for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
   if (reply.body) response.setHeader('Content-Length', reply.body.length)
   response.statusCode = reply.status
   response.end(incoming.method === 'HEAD' ? undefined : reply.body)

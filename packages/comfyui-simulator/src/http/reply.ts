@@ -7,6 +7,8 @@ export interface Reply {
   body?: Buffer
   /** Sent in chunks without a length, as aiohttp sends file answers that failed. */
   isChunked?: boolean
+  /** Raised past ComfyUI's middlewares in the original, so that it goes without CORS headers. */
+  isRaised?: boolean
 }
 
 /** A JSON answer in Python's spelling. */
@@ -23,9 +25,10 @@ export function empty(status = 200): Reply {
   return { status, headers: {}, body: Buffer.alloc(0) }
 }
 
-/** A plain text answer. */
+/** A plain text answer, as aiohttp words what handlers and routers raise. */
 export function text(value: string, status: number, headers: Record<string, string> = {}): Reply {
-  return { status, headers: { 'Content-Type': 'text/plain; charset=utf-8', ...headers }, body: Buffer.from(value) }
+  const plain = { 'Content-Type': 'text/plain; charset=utf-8', ...headers }
+  return { status, headers: plain, body: Buffer.from(value), isRaised: true }
 }
 
 /** What aiohttp answers when a handler raised. */

@@ -1,8 +1,10 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { gunzipSync } from 'node:zlib'
 import type { Folders } from '../files/folders.ts'
 import type { ModelCatalogue } from '../gpu/model-catalogue.ts'
 import { isObject, type Json, type JsonObject, parsePythonJson } from '../json/python-json.ts'
+import { learnedNode } from './learned-node.ts'
 import type { NodeClass, NodeLibrary } from './node-class.ts'
 import { fileOptions } from './option-sources.ts'
 
@@ -115,7 +117,7 @@ export class ClassTable {
     const source = fileOptions(className, inputName)
     if (!source) return undefined
     if (source.folder === 'input' || source.folder === 'output') {
-      const files = mediaFiles(this.#deps.folders.of(source.folder))
+      const files = mediaFiles(this.#deps.folders.of(source.folder)).filter(name => source.offers?.test(name) ?? true)
       return [...new Set([...files, ...this.#deps.folders.claimed()])].sort()
     }
     const names = (this.#deps.catalogue.files(source.folder) ?? []).map(file => file.name)
@@ -132,22 +134,24 @@ export function optionsOf(config: Json[]): Json[] {
 
 function withOptions(config: Json[], options: Json[]): Json[] {
   if (Array.isArray(config[0])) return [options, ...config.slice(1)]
-  return [config[0] as Json, { ...(config[1] as JsonObject), options }]
+  const declared = config[1] as JsonObject
+  return Object.hasOwn(declared, 'options') ? [config[0] as Json, { ...declared, options }] : config
 }
 
 function mediaFiles(directory: string): string[] {
   return readdirSync(directory).filter(name => statSync(join(directory, name), { throwIfNoEntry: false })?.isFile())
 }
 
-const recordedInfo = new URL('../../../data/object-info.json', import.meta.url)
+const recordedInfo = new URL('../../../data/object-info.json.gz', import.meta.url)
 
-/** Reads the recorded `/object_info` entries of ComfyUI 0.3.64 for the classes in a library. */
+/**
+ * Reads the recorded `/object_info` of ComfyUI 0.3.64: the classes of a library with their behaviour, the others as classes of which only
+ * the description is known.
+ */
 export function recordedClasses(library: NodeLibrary): Map<string, KnownClass> {
-  const recorded = parsePythonJson(readFileSync(recordedInfo, 'utf8')) as JsonObject
-  const classes = new Map<string, KnownClass>()
-  for (const [name, info] of Object.entries(recorded)) {
-    const behaviour = library[name]
-    if (behaviour) classes.set(name, { info: info as JsonObject, behaviour })
-  }
-  return classes
+  const recorded = parsePythonJson(gunzipSync(readFileSync(recordedInfo)).toString('utf8')) as JsonObject
+  const entries = Object.entries(recorded) as [string, JsonObject][]
+  return new Map(
+    entries.map(([name, info]) => [name, { info, behaviour: library[name] ?? learnedNode(info.output_node === true) }])
+  )
 }

@@ -2,7 +2,14 @@
 export interface OptionSource {
   folder: string
   extra?: string[]
+  /** Only files whose name ends like this are offered; all when absent. */
+  offers?: RegExp
 }
+
+const images = /\.(png|jpe?g|webp|gif|bmp|tiff?|avif|svg|ico)$/i
+const sounds = /\.(flac|mp3|wav|ogg|oga|opus|m4a|aac)$/i
+const films = /\.(mp4|m4v|webm|mov|mkv|avi|mpe?g)$/i
+const either = (...patterns: RegExp[]): RegExp => new RegExp(patterns.map(({ source }) => source).join('|'), 'i')
 
 const byInput: Record<string, OptionSource> = {
   ckpt_name: { folder: 'checkpoints' },
@@ -21,11 +28,11 @@ const byClass: Record<string, Record<string, OptionSource>> = {
   CLIPLoader: { clip_name: { folder: 'text_encoders' } },
   CLIPVisionLoader: { clip_name: { folder: 'clip_vision' } },
   UpscaleModelLoader: { model_name: { folder: 'upscale_models' } },
-  LoadImage: { image: { folder: 'input' } },
+  LoadImage: { image: { folder: 'input', offers: images } },
   LoadImageMask: { image: { folder: 'input' } },
   LoadImageOutput: { image: { folder: 'output' } },
-  LoadAudio: { audio: { folder: 'input' } },
-  LoadVideo: { file: { folder: 'input' } }
+  LoadAudio: { audio: { folder: 'input', offers: either(sounds, films) } },
+  LoadVideo: { file: { folder: 'input', offers: films } }
 }
 
 /** The files an input of a class chooses from, or undefined when its options are fixed. */

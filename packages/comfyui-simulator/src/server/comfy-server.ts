@@ -1,3 +1,4 @@
+import { deviating, hubClass } from '../faults/deviation.ts'
 import { type FaultName, type FaultRequest, faultNames } from '../faults/fault.ts'
 import { FaultPlan } from '../faults/fault-plan.ts'
 import { createFolders, type Folders } from '../files/folders.ts'
@@ -20,7 +21,7 @@ import { simulatorRoutes } from '../routes/simulator-routes.ts'
 import { uploadRoutes } from '../routes/upload-routes.ts'
 import { viewRoutes } from '../routes/view-routes.ts'
 import type { SimulatorOptions } from '../simulator-options.ts'
-import { SocketHub } from '../ws/socket-hub.ts'
+import type { SocketHub } from '../ws/socket-hub.ts'
 import { ComfyCore } from './comfy-core.ts'
 import { LogBook } from './log-book.ts'
 import type { ServerContext, SimulatorState } from './server-context.ts'
@@ -54,7 +55,8 @@ export class ComfyServer {
     this.#classes = createClasses(options, this.#catalogue, this.#folders)
     this.#random = randomFrom(`simulator ${options.seed ?? 0}`)
     this.#faults = new FaultPlan(this.#random, faultRates(options.faultRates))
-    this.#hub = new SocketHub({
+    const Hub = hubClass(options.deviation)
+    this.#hub = new Hub({
       features: () => this.#features(),
       queueRemaining: () => this.#core.queue.remaining,
       isSilent: () => this.#faults.isOn('silent-websocket'),
@@ -67,7 +69,7 @@ export class ComfyServer {
     this.#http = createHttpServer(
       { maxBodyBytes, corsOrigin: options.corsOrigin },
       {
-        handle: createRouter(allRoutes(this.#context()), maxBodyBytes),
+        handle: createRouter(deviating(allRoutes(this.#context()), options.deviation), maxBodyBytes),
         onSocket: (socket, clientId) => this.#hub.connect(socket, clientId)
       }
     )
@@ -199,8 +201,9 @@ export class ComfyServer {
 
 function createClasses(options: SimulatorOptions, catalogue: ModelCatalogue, folders: Folders): ClassTable {
   const classes = new ClassTable({ catalogue, folders })
-  for (const [name, known] of recordedClasses(nodeLibrary)) classes.add(name, known)
-  for (const [name, known] of addedClasses()) classes.add(name, known)
+  for (const [name, known] of [...recordedClasses(nodeLibrary), ...addedClasses()]) {
+    if (!options.missingClasses?.includes(name)) classes.add(name, known)
+  }
   learnWorkflows(options.learnDirs ?? [], { classes, catalogue })
   return classes
 }

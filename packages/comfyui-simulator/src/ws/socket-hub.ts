@@ -39,6 +39,7 @@ export class SocketHub implements Messenger {
   /** Registers a new socket. When an older socket of the same id closes later, the newer one goes deaf, as in ComfyUI. */
   connect(socket: WebSocket, clientId: string | null): void {
     const sid = clientId || randomUUID().replaceAll('-', '')
+    this.#forgetClosing(sid)
     this.#sockets.set(sid, socket)
     this.#takesMetadata.set(sid, false)
     this.#open.add(socket)
@@ -51,9 +52,7 @@ export class SocketHub implements Messenger {
     })
     socket.on('error', () => socket.terminate())
     socket.on('close', () => {
-      this.#open.delete(socket)
-      this.#sockets.delete(sid)
-      this.#takesMetadata.delete(sid)
+      if (this.#open.delete(socket)) this.#forget(sid)
     })
   }
 
@@ -120,6 +119,19 @@ export class SocketHub implements Messenger {
 
   get size(): number {
     return this.#sockets.size
+  }
+
+  #forget(sid: string): void {
+    this.#sockets.delete(sid)
+    this.#takesMetadata.delete(sid)
+  }
+
+  /** ComfyUI forgets a socket at its close frame, before the client that said goodbye can come back; ours is told later. */
+  #forgetClosing(sid: string): void {
+    const socket = this.#sockets.get(sid)
+    if (!socket || socket.readyState === WebSocket.OPEN) return
+    this.#open.delete(socket)
+    this.#forget(sid)
   }
 
   #clientSocket(): WebSocket | undefined {
