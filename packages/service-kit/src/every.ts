@@ -38,6 +38,7 @@ class EveryLoop {
   readonly #options: EveryOptions
   readonly #abortStop = () => void this.stop()
   #timer: NodeJS.Timeout | undefined
+  #immediate: NodeJS.Immediate | undefined
   #running: Promise<void> | undefined
   #abort: AbortController | undefined
   #wanted = false
@@ -64,16 +65,20 @@ class EveryLoop {
   async stop(): Promise<void> {
     this.#stopped = true
     clearTimeout(this.#timer)
+    clearImmediate(this.#immediate)
     this.#options.signal?.removeEventListener('abort', this.#abortStop)
     this.#abort?.abort(new Error(`${this.#options.name} is stopping`))
     if (this.#running === undefined) return
     await withinMs(this.#running, this.#options.deadlineMs ?? defaultDeadlineMs)
   }
 
+  /** At once means before the next timer: a timer of 0 ms costs more than one. */
   #schedule(delayMs: number): void {
     clearTimeout(this.#timer)
+    clearImmediate(this.#immediate)
     if (this.#stopped) return
-    this.#timer = setTimeout(() => this.#begin(), delayMs)
+    if (delayMs === 0) this.#immediate = setImmediate(() => this.#begin())
+    else this.#timer = setTimeout(() => this.#begin(), delayMs)
   }
 
   #begin(): void {

@@ -144,10 +144,11 @@ const moveInto = async (root: string, temporary: string, target: string): Promis
 }
 
 const refuseLinkedAncestors = async (root: string, target: string): Promise<void> => {
-  for (let place = dirname(target); place !== root && place.length > root.length; place = dirname(place)) {
-    const stats = await lstat(place).catch(() => undefined)
-    if (stats?.isSymbolicLink()) throw new StorageError('unsafe-path', 'the path does not stay inside the store')
-  }
+  const ancestors: string[] = []
+  for (let place = dirname(target); place.length > root.length; place = dirname(place)) ancestors.push(place)
+  const all = await Promise.all(ancestors.map(place => lstat(place).catch(() => undefined)))
+  if (all.some(stats => stats?.isSymbolicLink()))
+    throw new StorageError('unsafe-path', 'the path does not stay inside the store')
 }
 
 const openOutput = async (root: string, path: string, range?: ByteRange): Promise<OpenOutput | undefined> => {
