@@ -18,6 +18,9 @@ export type DispatcherDeps = {
 
 /** How many rounds one wake-up may take before the loop yields; each gives every free node at most one task. */
 const maxRounds = 20
+/** Durations change slowly: what was learned is read again after so long. So many needs are kept. */
+const learnedMs = 1_000
+const maxLearned = 5_000
 
 /**
  * Chooses nodes for waiting tasks and claims their slots until nothing more can be placed. Losing a race to another balancer is an
@@ -25,6 +28,7 @@ const maxRounds = 20
  */
 export const createDispatcher = ({ ledger, registry, log, onlyNode, random = Math.random }: DispatcherDeps) => {
   const round = async (): Promise<{ claimed: number; lost: number }> => {
+    if (!(await ledger.waiting.any())) return { claimed: 0, lost: 0 }
     const { views, records } = await registry.views()
     const nodes = onlyNode === undefined ? views : views.filter(node => node.id === onlyNode)
     const free = nodes.filter(node => node.available && !node.attempt)
@@ -36,9 +40,20 @@ export const createDispatcher = ({ ledger, registry, log, onlyNode, random = Mat
     return { claimed, lost: answers.length - claimed }
   }
 
+  const learned = new Map<string, { readonly atMs: number; readonly durations: Learned }>()
+
+  const learnedOf = async (needId: string): Promise<Learned> => {
+    const known = learned.get(needId)
+    if (known && performance.now() - known.atMs < learnedMs) return known.durations
+    const durations = await ledger.waiting.learned(needId)
+    if (learned.size >= maxLearned) learned.clear()
+    learned.set(needId, { atMs: performance.now(), durations })
+    return durations
+  }
+
   const learnedFor = async ({ candidates }: Look): Promise<Map<string, Learned>> => {
     const ids = [...new Set(candidates.map(task => task.needId))]
-    return new Map(await Promise.all(ids.map(async id => [id, await ledger.waiting.learned(id)] as const)))
+    return new Map(await Promise.all(ids.map(async id => [id, await learnedOf(id)] as const)))
   }
 
   const commit = async (
@@ -71,7 +86,6 @@ export const createDispatcher = ({ ledger, registry, log, onlyNode, random = Mat
   return async (signal?: AbortSignal): Promise<number> => {
     let dispatched = 0
     for (let i = 0; i < maxRounds && !signal?.aborted; i++) {
-      if (!(await ledger.waiting.any())) break
       const { claimed, lost } = await round()
       dispatched += claimed
       if (claimed === 0 && lost === 0) break

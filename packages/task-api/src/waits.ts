@@ -35,23 +35,23 @@ export const createWaits = ({ ledger, hints }: { ledger: Ledger; hints: Hints })
     signal: AbortSignal,
     isEnough: (now: TaskRecord) => boolean
   ): Promise<TaskRecord> => {
-    const end = performance.now() + seconds * 1000
+    if (isEnough(record) || seconds <= 0 || waiting >= maxWaiting) return record
+    const endMs = performance.now() + seconds * 1000
+    const done = new AbortController()
+    const either = AbortSignal.any([signal, done.signal])
     let current = record
-    if (waiting >= maxWaiting) return current
     waiting += 1
     try {
       for (;;) {
-        const left = end - performance.now()
-        if (isEnough(current) || left <= 0 || signal.aborted) return current
-        const nudged = nudge(current.id, left, signal)
-        const fresh = await ledger.tasks.find(current.id, current.tenant)
-        if (!fresh) return current
-        current = fresh
-        if (!isEnough(current)) await nudged
-        current = (await ledger.tasks.find(current.id, current.tenant)) ?? current
+        const leftMs = endMs - performance.now()
+        const nudged = nudge(record.id, Math.max(0, leftMs), either)
+        current = (await ledger.tasks.find(record.id, record.tenant)) ?? current
+        if (isEnough(current) || leftMs <= 0 || signal.aborted) return current
+        await nudged
       }
     } finally {
       waiting -= 1
+      done.abort()
     }
   }
 
