@@ -65,9 +65,18 @@ const delayMs = (outcome: Response | { failure: unknown }, attempt: number): num
   return Math.random() * Math.min(firstDelayMs * 2 ** attempt, maxDelayMs)
 }
 
+/** Aborts with the caller's signal or at the deadline. Not AbortSignal.any: Node 20 may collect a timeout inside it before it fires. */
 const signalOf = (timeoutMs: number, signal: AbortSignal | undefined): AbortSignal => {
-  const deadline = AbortSignal.timeout(timeoutMs)
-  return signal ? AbortSignal.any([signal, deadline]) : deadline
+  if (!signal) return AbortSignal.timeout(timeoutMs)
+  const either = new AbortController()
+  const timer: unknown = setTimeout(
+    () => either.abort(new DOMException('the call took too long', 'TimeoutError')),
+    timeoutMs
+  )
+  if (typeof timer === 'object') (timer as { unref(): void }).unref()
+  if (signal.aborted) either.abort(signal.reason)
+  signal.addEventListener('abort', () => either.abort(signal.reason), { once: true })
+  return either.signal
 }
 
 const urlOf = (baseUrl: string | URL, endpoint: Endpoint, input: AnyInput): URL => {

@@ -16,6 +16,7 @@ export const problemTable = {
   'payload-too-large': { status: 413, title: 'The request is too large' },
   'unsupported-media-type': { status: 415, title: 'The request body must be JSON' },
   'workflow-invalid': { status: 422, title: 'The workflow cannot run' },
+  'input-url-blocked': { status: 422, title: 'An input URL may not be fetched' },
   'no-capable-node': { status: 422, title: 'No node has what the workflow needs' },
   'idempotency-key-reused': { status: 422, title: 'The idempotency key belongs to another request' },
   'quota-exceeded': { status: 429, title: 'The quota is used up' },
@@ -29,6 +30,7 @@ export const problemTable = {
   'out-of-memory': { status: 0, title: 'The GPU ran out of memory' },
   'timed-out': { status: 0, title: 'The task ran out of time' },
   'attempts-exhausted': { status: 0, title: 'Every attempt lost its node' },
+  'input-unavailable': { status: 0, title: 'An input file could not be fetched' },
   'output-missing': { status: 0, title: 'ComfyUI finished but an output could not be fetched' }
 } as const
 

@@ -1,5 +1,6 @@
 import type { Choice, Need } from '@comfy-balancer/contract/need'
 import { type Capability, hasLabels, isModelFile, lacking } from './capability.ts'
+import { isInputUrl } from './input-url.ts'
 import { reachable } from './reachable.ts'
 import { workOf } from './work.ts'
 import type { Flaw, GraphNode, Workflow } from './workflow.ts'
@@ -129,7 +130,7 @@ const needOf = (
   return {
     classes: [...new Set([...workflow.graphNodes.values()].map(graphNode => graphNode.classType))].sort(),
     models: distinct(choices.filter(choice => !isUpload(choice, nodes) && isModel(choice, nodes))),
-    files: distinct(choices.filter(choice => isUpload(choice, nodes))),
+    files: distinct(choices.filter(choice => isUpload(choice, nodes) && !isInputUrl(choice.value))),
     labels: Object.fromEntries(Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1)))
   }
 }

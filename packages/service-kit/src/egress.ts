@@ -84,12 +84,21 @@ export const createEgress = ({ connectMs = 5_000, totalMs = 15_000, ...options }
   return {
     /** The file behind a URL, in memory. Throws EgressError, or the reason of the caller's signal. */
     async fetch(url: string, { signal, maxBytes = options.maxBytes }: FetchBounds = {}): Promise<FetchedFile> {
-      const limit = AbortSignal.any([closing.signal, AbortSignal.timeout(totalMs), ...(signal ? [signal] : [])])
+      signal?.throwIfAborted()
+      const limit = new AbortController()
+      if (closing.signal.aborted) limit.abort()
+      const giveUp = () => limit.abort()
+      // A timer, for Node 20 may collect an AbortSignal.timeout inside AbortSignal.any before it fires.
+      const timer = setTimeout(giveUp, totalMs)
+      for (const other of [signal, closing.signal]) other?.addEventListener('abort', giveUp)
       try {
-        return await follow(url, Math.min(maxBytes, options.maxBytes), limit)
+        return await follow(url, Math.min(maxBytes, options.maxBytes), limit.signal)
       } catch (error) {
         signal?.throwIfAborted()
         throw failure(error)
+      } finally {
+        clearTimeout(timer)
+        for (const other of [signal, closing.signal]) other?.removeEventListener('abort', giveUp)
       }
     },
     /** Gives up what is being fetched. */

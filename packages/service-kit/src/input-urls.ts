@@ -1,3 +1,4 @@
+import { isInputUrl } from '@comfy-balancer/domain/input-url'
 import { reachable } from '@comfy-balancer/domain/reachable'
 import type { Flaw, GraphNode, Workflow } from '@comfy-balancer/domain/workflow'
 import { type EgressRules, urlFault } from './egress-rules.ts'
@@ -24,12 +25,9 @@ export const inputUrlsOf = (workflow: Workflow, { outputs, isUpload }: InputUrlD
 const urlsOf = ({ id, classType, inputs }: GraphNode, isUpload: InputUrlDeps['isUpload']): InputUrl[] =>
   Object.entries(inputs).flatMap(([input, literal]) => {
     if (literal.kind !== 'literal' || typeof literal.value !== 'string') return []
-    if (!isUrl(literal.value) || !isUpload(classType, input)) return []
+    if (!isInputUrl(literal.value) || !isUpload(classType, input)) return []
     return [{ graphNode: id, input, url: literal.value }]
   })
-
-/** Whether a literal is meant as a URL: no file's name starts like one. */
-const isUrl = (value: string): boolean => /^[a-z][a-z0-9+.-]*:\/\//i.test(value)
 
 /** What is wrong with the input URLs of a workflow, as far as their text tells (`input-url-blocked`). Empty when they may be tried. */
 export const blockedUrlFlaws = (workflow: Workflow, deps: InputUrlDeps, rules: EgressRules): Flaw[] => {

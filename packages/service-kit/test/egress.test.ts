@@ -9,7 +9,7 @@ import { ConfigError, readConfig } from '../src/config.ts'
 import { createEgress, EgressError, type EgressOptions } from '../src/egress.ts'
 import { egressConfig, egressRule, egressRulesOf } from '../src/egress-config.ts'
 import { createAddressCheck, urlFault } from '../src/egress-rules.ts'
-import type { Resolve } from '../src/guarded-connect.ts'
+import { BlockedAddress, createGuardedConnect, type Resolve } from '../src/guarded-connect.ts'
 import { blockedUrlFlaws, inputUrlsOf } from '../src/input-urls.ts'
 
 const secret = 'only this machine may read it'
@@ -110,6 +110,14 @@ t.test('every answer of the name service is checked, and the peer too', async t 
   }
   const { egress, port } = await open(t, (_, reply) => reply.end(secret), { resolve: answering([]) })
   t.equal(await refusal(t, egress.fetch(`http://pictures.example:${port}/`)), 'unreachable')
+
+  const checked: string[] = []
+  const onlyBefore = (address: string) => checked.push(address) === 1
+  const connect = createGuardedConnect(onlyBefore, { connectMs: 1_000 })
+  const options = { hostname: '127.0.0.1', port: String(port), protocol: 'http:' }
+  const outcome = await new Promise(resolve => connect(options, (error, socket) => resolve(error ?? socket)))
+  t.ok(outcome instanceof BlockedAddress, 'connected, but not to what was checked')
+  t.same(checked, ['127.0.0.1', '127.0.0.1'])
 })
 
 t.test('a URL is refused for its scheme, its user and its port before anything is looked up', async t => {

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { GenerateRequest } from '@comfy-balancer/contract/generate'
 import { type Admission, admit } from '@comfy-balancer/domain/admission'
 import type { Flaw } from '@comfy-balancer/domain/workflow'
+import { blockedUrlFlaws } from '@comfy-balancer/service-kit/input-urls'
 import { Refusal } from '@comfy-balancer/service-kit/problems'
 import { uuidv7obj } from 'uuidv7'
 import { defaultTenant, type TaskApiDeps } from './deps.ts'
@@ -72,6 +73,9 @@ const admission = async (deps: TaskApiDeps, body: GenerateRequest, text: string)
   if (verdict.kind === 'incapable') {
     throw new Refusal('no-capable-node', summary(verdict.flaws), { errors: verdict.flaws })
   }
+  const isUpload = (classType: string, input: string) => nodes.some(node => node.capability.isUpload(classType, input))
+  const urlFlaws = blockedUrlFlaws(read.workflow, { outputs: verdict.admission.outputs, isUpload }, deps.urlRules)
+  if (urlFlaws.length > 0) throw new Refusal('input-url-blocked', summary(urlFlaws), { errors: urlFlaws })
   return verdict.admission
 }
 

@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream'
 import type { KnownNode } from '@comfy-balancer/domain/admission'
 import type { Flaw, Workflow } from '@comfy-balancer/domain/workflow'
+import type { EgressRules } from '@comfy-balancer/service-kit/egress-rules'
 import type {} from '@comfy-balancer/service-kit/json-body'
 import type {} from '@comfy-balancer/service-kit/open-work'
 import type { Hints } from '@comfy-balancer/task-store/hints'
@@ -17,6 +18,8 @@ export type TaskApiDeps = {
   readonly readWorkflow: (bodyText: string) => { workflow: Workflow } | { flaws: readonly Flaw[] }
   /** Every node of the last day, healthy or not. */
   readonly knownNodes: () => Promise<readonly KnownNode[]>
+  /** Which URLs of callers may be fetched as inputs. */
+  readonly urlRules: EgressRules
   /** Opens the bytes of a stored output; undefined when they are not there. */
   readonly openOutput: (path: string, range?: ByteRange) => Promise<Readable | undefined>
   /** Labels that every task accepted here needs of its node: a comfy-service pins its tasks to itself. */

@@ -38,19 +38,21 @@ export const createWaits = ({ ledger, hints }: { ledger: Ledger; hints: Hints })
     if (isEnough(record) || seconds <= 0 || waiting >= maxWaiting) return record
     const endMs = performance.now() + seconds * 1000
     const done = new AbortController()
-    const either = AbortSignal.any([signal, done.signal])
+    const abort = () => done.abort()
+    signal.addEventListener('abort', abort, { once: true })
     let current = record
     waiting += 1
     try {
       for (;;) {
         const leftMs = endMs - performance.now()
-        const nudged = nudge(record.id, Math.max(0, leftMs), either)
+        const nudged = nudge(record.id, Math.max(0, leftMs), done.signal)
         current = (await ledger.tasks.find(record.id, record.tenant)) ?? current
         if (isEnough(current) || leftMs <= 0 || signal.aborted) return current
         await nudged
       }
     } finally {
       waiting -= 1
+      signal.removeEventListener('abort', abort)
       done.abort()
     }
   }

@@ -1,6 +1,7 @@
 import { readRequest } from '@comfy-balancer/comfyui/graph'
 import { startDispatchLoops } from '@comfy-balancer/dispatch/loops'
 import { createNodeRegistry } from '@comfy-balancer/dispatch/node-registry'
+import { egressRulesOf } from '@comfy-balancer/service-kit/egress-config'
 import type { Logger } from '@comfy-balancer/service-kit/logger'
 import { probes } from '@comfy-balancer/service-kit/probes'
 import { createServer } from '@comfy-balancer/service-kit/server'
@@ -37,6 +38,7 @@ export const createApp = async (config: ComfyBalancerConfig, { connection, store
     hints,
     readWorkflow: readRequest,
     knownNodes: registry.known,
+    urlRules: egressRulesOf(config),
     openOutput: async (path, range) => (await store.open(path, range))?.stream,
     pinnedTo: {},
     isDraining: health.isDraining,

@@ -1,4 +1,5 @@
 import { readConfig } from '@comfy-balancer/service-kit/config'
+import { egressConfig, egressRule } from '@comfy-balancer/service-kit/egress-config'
 import { metricsConfig } from '@comfy-balancer/service-kit/metrics'
 import { redisConfig, redisRule } from '@comfy-balancer/service-kit/redis-config'
 import { serviceConfig, serviceRule } from '@comfy-balancer/service-kit/service-config'
@@ -13,6 +14,7 @@ export const ComfyBalancerConfig = Type.Object({
   ...redisConfig,
   ...ledgerConfig,
   ...taskApiConfig,
+  ...egressConfig,
   BALANCER_ID: Type.Optional(
     Type.String({
       pattern: '^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$',
@@ -24,4 +26,4 @@ export type ComfyBalancerConfig = Static<typeof ComfyBalancerConfig>
 
 /** Reads the configuration from the environment. Throws ConfigError with every fault. */
 export const readComfyBalancerConfig = (env: NodeJS.ProcessEnv): ComfyBalancerConfig =>
-  readConfig(ComfyBalancerConfig, env, [serviceRule, redisRule])
+  readConfig(ComfyBalancerConfig, env, [serviceRule, redisRule, egressRule])

@@ -1,5 +1,7 @@
 import { readRequest } from '@comfy-balancer/comfyui/graph'
 import { createNodeRegistry } from '@comfy-balancer/dispatch/node-registry'
+import { createEgress } from '@comfy-balancer/service-kit/egress'
+import { egressRulesOf } from '@comfy-balancer/service-kit/egress-config'
 import type { Logger } from '@comfy-balancer/service-kit/logger'
 import { probes } from '@comfy-balancer/service-kit/probes'
 import { createServer } from '@comfy-balancer/service-kit/server'
@@ -42,6 +44,7 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
     ...(config.GPU_UUID === undefined ? {} : { gpuUuid: config.GPU_UUID })
   })
   const residency = createResidency()
+  const egress = createEgress({ ...egressRulesOf(config), maxBytes: config.INPUT_MAX_BYTES })
   const server = await createServer({
     logger,
     config,
@@ -57,6 +60,7 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
     hints,
     readWorkflow: readRequest,
     knownNodes: registry.known,
+    urlRules: egressRulesOf(config),
     openOutput: async (path, range) => (await store.open(path, range))?.stream,
     pinnedTo: { node },
     isDraining: health.isDraining,
@@ -68,7 +72,7 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
   const begin = async (url: string): Promise<void> => {
     agent = new NodeAgent(
       { id: node, url: config.NODE_URL ?? url, labels: labelsOf(config.NODE_LABELS), heartbeatMs: config.HEARTBEAT_MS },
-      { ledger, hints, comfyui, residency, store, sampler, logger, limits: attemptLimits(config) }
+      { ledger, hints, comfyui, residency, store, egress, sampler, logger, limits: attemptLimits(config) }
     )
     await agent.start()
     stopStandalone = startStandalone({ ledger, hints, registry, log: logger, node })
@@ -81,6 +85,7 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
     { name: 'loops', deadlineMs: 2_000, run: async () => void (await Promise.all([stopStandalone(), agent?.stop()])) },
     { name: 'server', deadlineMs: 6_000, run: () => server.close() },
     { name: 'sampler', deadlineMs: 2_000, run: () => sampler.close() },
+    { name: 'egress', deadlineMs: 1_000, run: () => egress.close() },
     { name: 'comfyui', deadlineMs: 2_000, run: () => comfyui.close() },
     { name: 'redis', deadlineMs: 1_000, run: () => connection.close() }
   ]

@@ -1,4 +1,5 @@
 import { readConfig } from '@comfy-balancer/service-kit/config'
+import { egressConfig, egressRule } from '@comfy-balancer/service-kit/egress-config'
 import { metricsConfig } from '@comfy-balancer/service-kit/metrics'
 import { redisConfig, redisRule } from '@comfy-balancer/service-kit/redis-config'
 import { serviceConfig, serviceRule } from '@comfy-balancer/service-kit/service-config'
@@ -13,6 +14,7 @@ export const ComfyServiceConfig = Type.Object({
   ...redisConfig,
   ...ledgerConfig,
   ...taskApiConfig,
+  ...egressConfig,
   COMFYUI_URL: Type.String({
     default: 'http://127.0.0.1:8188',
     pattern: '^https?://',
@@ -52,7 +54,7 @@ export type ComfyServiceConfig = Static<typeof ComfyServiceConfig>
 
 /** Reads the configuration from the environment. Throws ConfigError with every fault. */
 export const readComfyServiceConfig = (env: NodeJS.ProcessEnv): ComfyServiceConfig =>
-  readConfig(ComfyServiceConfig, env, [serviceRule, redisRule, labelsRule])
+  readConfig(ComfyServiceConfig, env, [serviceRule, redisRule, egressRule, labelsRule])
 
 const labelsRule = ({ NODE_LABELS }: Partial<ComfyServiceConfig>) =>
   (NODE_LABELS ?? '').split(',').every(pair => pair.trim() === '' || /^[^=\s]{1,64}=[^=]{1,256}$/.test(pair.trim()))

@@ -6,6 +6,7 @@ import type { Need } from '@comfy-balancer/contract/need'
 import type { Progress } from '@comfy-balancer/contract/task'
 import { foldPath, modelsOf } from '@comfy-balancer/domain/capability'
 import type { Workflow } from '@comfy-balancer/domain/workflow'
+import type { Egress } from '@comfy-balancer/service-kit/egress'
 import type { Log } from '@comfy-balancer/service-kit/log'
 import type { OutputStore } from '@comfy-balancer/storage/output-store'
 import type { Hints } from '@comfy-balancer/task-store/hints'
@@ -13,12 +14,21 @@ import type { Ledger } from '@comfy-balancer/task-store/ledger'
 import type { StoredOutput } from '@comfy-balancer/task-store/manifest'
 import type { TaskRecord } from '@comfy-balancer/task-store/task-record'
 import type { ComfyUi } from '../comfyui.ts'
+import { type InputValues, prepareInputs } from '../inputs/prepare-inputs.ts'
 import { promptIdOf } from '../prompt-id.ts'
 import type { Residency } from '../residency.ts'
 import { type Collector, createCollector } from './collector.ts'
 import { execute } from './execution.ts'
 import { createLogTail } from './log-tail.ts'
-import { brokenOff, collectingFailed, handedBack, type NoResult, type Outcome, outcomeOf } from './outcome.ts'
+import {
+  brokenOff,
+  collectingFailed,
+  handedBack,
+  type NoResult,
+  type Outcome,
+  outcomeOf,
+  preparingFailed
+} from './outcome.ts'
 import { createProgressTeller } from './progress-teller.ts'
 import { createSettlement, type Settlement } from './settlement.ts'
 import { createStopwatch, type Stopwatch } from './stopwatch.ts'
@@ -34,6 +44,7 @@ export type AttemptDeps = {
   readonly comfyui: ComfyUi
   readonly residency: Residency
   readonly store: OutputStore
+  readonly egress: Pick<Egress, 'fetch'>
   readonly log: Log
   readonly node: string
   readonly limits: AttemptLimits
@@ -56,6 +67,8 @@ type Phase = 'preparing' | 'running' | 'storing' | 'freeing' | 'settling'
 
 /** What must be known to run it. */
 type Plan = { readonly body: string; readonly workflow: Workflow; readonly need: Need }
+
+type Prepared = Plan & { readonly inputs: InputValues }
 
 /** One try of a task on this node: submit or adopt → follow → collect → free ComfyUI → settle → release the slot. */
 export class Attempt {
@@ -138,12 +151,14 @@ export class Attempt {
   }
 
   async #run(plan: Plan, adopt: boolean): Promise<void> {
+    const inputs = adopt ? new Map() : await this.#prepare(plan)
+    if ('kind' in inputs) return this.#end(inputs, 0, false)
     const models = modelsOf(plan.need)
     const { residency } = this.#deps
     const hadToLoad = models.length > 0 && models.every(model => !residency.models().includes(foldPath(model)))
     const stopwatch = createStopwatch(loadersOf(plan.workflow, plan.need.models), hadToLoad)
     const collector = this.#collector(plan.workflow)
-    const verdict = await this.#execute(plan, adopt, this.#listener(models, stopwatch, collector))
+    const verdict = await this.#execute({ ...plan, inputs }, adopt, this.#listener(models, stopwatch, collector))
     stopwatch.stop()
     const outcome = verdict.kind === 'succeeded' ? await this.#collect(collector, verdict) : outcomeOf(verdict)
     this.#keepLog()
@@ -157,7 +172,20 @@ export class Attempt {
     await this.#end(outcome, stopwatch.spent().gpuSeconds, mayStillRun.has(verdict.kind))
   }
 
-  async #execute(plan: Plan, adopt: boolean, listen: (event: PromptEvent) => void): Promise<Verdict> {
+  /** Puts the files in place that the workflow names by URL, or tells what came of trying. */
+  async #prepare({ workflow }: Plan): Promise<InputValues | NoResult> {
+    const { comfyui, egress, log } = this.#deps
+    const capability = comfyui.catalog()?.capability
+    if (!capability) return new Map()
+    const preparation = { workflow, outputs: this.#record.outputs, capability, signal: this.#abort.signal }
+    try {
+      return await prepareInputs(preparation, { http: comfyui.http, egress, log })
+    } catch (err) {
+      return this.#abort.signal.aborted ? { kind: 'abandoned' } : preparingFailed(err)
+    }
+  }
+
+  async #execute(plan: Prepared, adopt: boolean, listen: (event: PromptEvent) => void): Promise<Verdict> {
     const { outputs, timeoutSeconds } = this.#record
     const { promptId, token } = this
     const { silentMs } = this.#deps.limits

@@ -5,6 +5,8 @@ import type { Verdict } from '@comfy-balancer/comfyui/verdict'
 import type { Workflow } from '@comfy-balancer/domain/workflow'
 import type { Log } from '@comfy-balancer/service-kit/log'
 import type { ComfyUi } from '../comfyui.ts'
+import { mergedValues } from '../inputs/merged-values.ts'
+import type { InputValues } from '../inputs/prepare-inputs.ts'
 import { marksOf, spellingsOf } from './submission-edits.ts'
 
 /** A workflow to run on ComfyUI; `body` is the request as it came, `outputs` are its output graph nodes. */
@@ -13,6 +15,8 @@ export type Execution = {
   readonly token: string
   readonly body: string
   readonly workflow: Workflow
+  /** What stands in place of the URLs that the caller gave. */
+  readonly inputs: InputValues
   readonly outputs: readonly string[]
   readonly timeoutMs: number
   /** Nothing heard and nothing changed for so long counts as a hang. */
@@ -36,7 +40,7 @@ export const execute = async (
 }
 
 const textOf = (
-  { body, workflow, promptId, token, outputs }: Execution,
+  { body, workflow, inputs, promptId, token, outputs }: Execution,
   comfyui: ComfyUi,
   clientId: string
 ): string => {
@@ -46,6 +50,6 @@ const textOf = (
     clientId,
     prefix: `comfy-balancer/${token}`,
     marks: marksOf(workflow, outputs),
-    ...(capability ? { values: spellingsOf(workflow, capability) } : {})
+    values: capability ? mergedValues(spellingsOf(workflow, capability), inputs) : inputs
   })
 }

@@ -3,6 +3,7 @@ import type { Verdict } from '@comfy-balancer/comfyui/verdict'
 import { type Problem, problem } from '@comfy-balancer/contract/problem'
 import type { RetryClass } from '@comfy-balancer/domain/retry'
 import type { StoredOutput } from '@comfy-balancer/task-store/manifest'
+import { InputUnavailable } from '../inputs/input-unavailable.ts'
 import { OutputMissing } from './collector.ts'
 
 /** How an attempt ended. `abandoned`: the ledger took it from us, or we hand it back ourselves. */
@@ -49,6 +50,16 @@ export const collectingFailed = (error: unknown): NoResult => {
   if (error instanceof OutputMissing) return { kind: 'failed', problem: problem('output-missing', why) }
   if (error instanceof ComfyUiError) return retry('comfyui-died', why)
   return retry('node', why, { errorSource: 'ours' })
+}
+
+/** What it means that the files which the workflow names by URL could not be put in place. Throws what is neither their fault nor ComfyUI's. */
+export const preparingFailed = (error: unknown): NoResult => {
+  if (error instanceof ComfyUiError) return retry('comfyui-died', error.message)
+  if (!(error instanceof InputUnavailable)) throw error
+  const last = problem('input-unavailable', error.message)
+  return error.isPassing
+    ? retry('node', error.message, { last, errorSource: 'ours' })
+    : { kind: 'failed', problem: last }
 }
 
 /** What a verdict without a result means for the task: whose fault it is and whether another try may help (dispatch.md, budgets). */

@@ -37,7 +37,8 @@ export const createSettlement = (record: TaskRecord, token: string, { ledger, st
     async fail({ problem }: Extract<Outcome, { kind: 'failed' }>, gpuSeconds: number): Promise<void> {
       const answer = await untilTaken(() => attempts.fail(task, token, problem, gpuSeconds), log)
       const { code, detail: reason } = problem
-      log.warn({ errorSource: 'comfyui', code, reason, answer }, 'task failed')
+      const errorSource = code === 'input-unavailable' ? 'ours' : 'comfyui'
+      log.warn({ errorSource, code, reason, answer }, 'task failed')
       await removeOutputs()
     },
 
