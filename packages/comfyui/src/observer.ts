@@ -147,7 +147,8 @@ export class Observer {
   #receive(event: ComfyUiEvent): void {
     if (event.type === 'status') {
       if (event.first) this.#subscribeLogs()
-      this.#look()
+      const isQuiet = event.queueRemaining === 0 && this.#state.foreign === 0
+      if (this.#followers.size > 0 || !isQuiet) this.#look()
       return
     }
     const promptId = event.promptId ?? (this.#followers.size === 1 ? [...this.#followers.keys()][0] : undefined)

@@ -87,8 +87,11 @@ const put = async (
   const target = resolveInside(root, path)
   const temporary = join(root, incoming, randomUUID())
   try {
-    await refuseWhenFull(root, minFreeBytes)
-    const stored = await write(temporary, body, limits)
+    const [stored] = await allSettledOrThrow([
+      write(temporary, body, limits),
+      makeFolderOf(root, target),
+      refuseWhenFull(root, minFreeBytes)
+    ])
     await moveInto(root, temporary, target)
     return stored
   } catch (error) {
@@ -130,17 +133,27 @@ async function* chunksOf(body: Parameters<OutputStore['put']>[1], signal?: Abort
   }
 }
 
+/** The folder may be removed, with an attempt that lost, between its making and the move. */
 const moveInto = async (root: string, temporary: string, target: string): Promise<void> => {
-  for (let tries = 0; ; tries++) {
-    await refuseLinkedAncestors(root, target)
-    await mkdir(dirname(target), { recursive: true })
-    await refuseLinkedParents(root, target)
-    try {
-      return await rename(temporary, target)
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || tries > 0) throw error
-    }
+  try {
+    await rename(temporary, target)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    await makeFolderOf(root, target)
+    await rename(temporary, target)
   }
+}
+
+const makeFolderOf = async (root: string, target: string): Promise<void> => {
+  await refuseLinkedAncestors(root, target)
+  await mkdir(dirname(target), { recursive: true })
+  await refuseLinkedParents(root, target)
+}
+
+/** Like Promise.all, but nothing is still at work when it throws. */
+const allSettledOrThrow = async <T extends readonly Promise<unknown>[]>(work: readonly [...T]) => {
+  await Promise.allSettled(work)
+  return Promise.all(work)
 }
 
 const refuseLinkedAncestors = async (root: string, target: string): Promise<void> => {

@@ -27,5 +27,5 @@ export const viewNode = (
 export const stateOf = (ledger: Ledger, node: NodeRecord, nowMs: number): NodeState => {
   if (!ledger.nodes.isAlive(node, nowMs) || !node.report.comfyui.up) return 'down'
   if (node.quarantinedUntilMs > nowMs) return 'quarantined'
-  return node.intent
+  return node.intent === 'draining' ? 'draining' : 'ready'
 }

@@ -1,5 +1,5 @@
 -- Takes a node's report; renews its slot if it names the slot's token; tells it what to do.
--- ARGV 1 node, 2 epoch, 3 report (JSON), 4 intent (ready or draining), 5 token of the attempt in hand or ''
+-- ARGV 1 node, 2 epoch, 3 report (JSON), 4 intent (ready, draining or occupied), 5 token of the attempt in hand or ''
 -- Returns {'run', task, token} | {'ok'} | {'cancel'} | {'lost'} | {'idle'} | {'stale-node'}
 local node, token = K.node .. ARGV[1], ARGV[5]
 local n = redis.call('HMGET', node, 'epoch', 'slotTask', 'slotToken', 'intent')

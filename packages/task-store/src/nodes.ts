@@ -2,6 +2,9 @@ import type { Catalog } from '@comfy-balancer/contract/catalog'
 import type { NodeReport } from '@comfy-balancer/contract/node'
 import type { StoreDeps } from './store-deps.ts'
 
+/** What a node is willing to do; `occupied` means that its ComfyUI is away or used by others. */
+export type Intent = 'ready' | 'draining' | 'occupied'
+
 /** A node as the ledger holds it. */
 export type NodeRecord = {
   readonly id: string
@@ -12,7 +15,7 @@ export type NodeRecord = {
   /** Digest of the names of its input files. */
   readonly files: string
   readonly report: NodeReport
-  readonly intent: 'ready' | 'draining'
+  readonly intent: Intent
   readonly quarantinedUntilMs: number
   readonly slot: { readonly task: string; readonly token: string } | undefined
   /** Its last heartbeat; a node known to be gone counts as silent at once. */
@@ -27,7 +30,7 @@ export type Registration = {
   readonly catalog: { readonly digest: string; readonly text: string }
   readonly files: { readonly digest: string; readonly text: string }
   readonly report: NodeReport
-  readonly intent: 'ready' | 'draining'
+  readonly intent: Intent
   readonly adoptToken: string | undefined
 }
 
@@ -80,7 +83,7 @@ export const createNodes = ({ redis, keys, run, limits }: StoreDeps) => {
       id: string,
       epoch: string,
       report: NodeReport,
-      intent: 'ready' | 'draining',
+      intent: Intent,
       token: string | undefined
     ): Promise<Order> {
       const [kind, task, runToken] = (await run(
@@ -155,7 +158,7 @@ const readNodeRecord = (id: string, lastBeatMs: number, hash: Readonly<Record<st
       catalog: hash.catalog ?? '',
       files: hash.files ?? '',
       report: JSON.parse(hash.report ?? '{}'),
-      intent: hash.intent === 'draining' ? 'draining' : 'ready',
+      intent: (hash.intent ?? 'occupied') as Intent,
       quarantinedUntilMs: Number(hash.quarantinedUntilMs ?? 0),
       slot: slotTask && slotToken ? { task: slotTask, token: slotToken } : undefined,
       lastBeatMs

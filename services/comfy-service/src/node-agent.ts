@@ -2,10 +2,11 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import { cancelPrompt } from '@comfy-balancer/comfyui/cancel'
 import type { ObserverChange } from '@comfy-balancer/comfyui/sighting'
+import type { NodeReport } from '@comfy-balancer/contract/node'
 import { isTerminal } from '@comfy-balancer/domain/task-state'
 import { every, type Loop } from '@comfy-balancer/service-kit/every'
 import type { Logger } from '@comfy-balancer/service-kit/logger'
-import type { Order } from '@comfy-balancer/task-store/nodes'
+import type { Intent, Order } from '@comfy-balancer/task-store/nodes'
 import { Attempt, type AttemptDeps } from './attempt/attempt.ts'
 import type { Sampler } from './gpu/sampler.ts'
 import { promptIdOf } from './prompt-id.ts'
@@ -30,7 +31,13 @@ const clearMs = 10_000
 /** How long a draining node waits for the heartbeat that says so. */
 const farewellMs = 2_000
 
-type Intent = 'ready' | 'draining'
+type Wish = 'ready' | 'draining'
+
+/** A node that wants to work is willing only while its ComfyUI is there for it alone. */
+const intentOf = (wish: Wish, { comfyui }: NodeReport): Intent => {
+  if (wish === 'draining') return 'draining'
+  return comfyui.up && comfyui.foreign === 0 ? 'ready' : 'occupied'
+}
 
 /** This node's life in the fleet: it registers, heartbeats, runs what its slot holds and lets go of what it must. */
 export class NodeAgent {
@@ -42,7 +49,7 @@ export class NodeAgent {
   #stopHint: () => void = () => {}
   #isRegistered = false
   #isRefused = false
-  #intent: Intent = 'ready'
+  #wish: Wish = 'ready'
   #attempt: Attempt | undefined
   #adopted: string | undefined
   #statsAtMs = Number.NEGATIVE_INFINITY
@@ -79,7 +86,7 @@ export class NodeAgent {
     const farewell = new Promise<void>(resolve => {
       this.#farewellSaid = resolve
     })
-    this.#intent = 'draining'
+    this.#wish = 'draining'
     this.#loops[0]?.wake()
     if (this.#isRegistered) await Promise.race([farewell, pause(farewellMs, undefined, { ref: false })])
     const attempt = this.#attempt
@@ -134,15 +141,16 @@ export class NodeAgent {
   async #beat(): Promise<void> {
     if (!this.#deps.comfyui.catalog()) return
     if (!this.#isRegistered && !(await this.#register())) return
-    const [attempt, intent] = [this.#attempt, this.#intent]
-    const order = await this.#heartbeat(attempt, intent)
-    await this.#obey(order, attempt, intent)
-    if (intent === 'draining') this.#farewellSaid()
+    const [attempt, wish] = [this.#attempt, this.#wish]
+    const order = await this.#heartbeat(attempt, wish)
+    await this.#obey(order, attempt, wish)
+    if (wish === 'draining') this.#farewellSaid()
   }
 
-  #heartbeat(attempt: Attempt | undefined, intent: Intent): Promise<Order> {
+  #heartbeat(attempt: Attempt | undefined, wish: Wish): Promise<Order> {
     const token = attempt?.isWorking() ? attempt.token : undefined
-    return this.#deps.ledger.nodes.heartbeat(this.#options.id, this.#epoch, this.#report(), intent, token)
+    const report = this.#report()
+    return this.#deps.ledger.nodes.heartbeat(this.#options.id, this.#epoch, report, intentOf(wish, report), token)
   }
 
   #report() {
@@ -150,10 +158,10 @@ export class NodeAgent {
     return reportOf(this.#deps, this.#attempt, this.#leftovers.size + inTheWay)
   }
 
-  async #obey(order: Order, attempt: Attempt | undefined, intent: Intent): Promise<void> {
+  async #obey(order: Order, attempt: Attempt | undefined, wish: Wish): Promise<void> {
     if (order.kind === 'run') {
       if (attempt && attempt.token !== order.token) attempt.abandon('lost')
-      else if (!attempt && intent === 'draining') await this.#decline(order.token)
+      else if (!attempt && wish === 'draining') await this.#decline(order.token)
       else if (!attempt) await this.#begin(order.task, order.token)
       return
     }
@@ -189,7 +197,7 @@ export class NodeAgent {
   }
 
   async #reportOccupied(): Promise<void> {
-    await this.#heartbeat(this.#attempt, this.#intent).catch(err =>
+    await this.#heartbeat(this.#attempt, this.#wish).catch(err =>
       this.#deps.logger.warn({ err }, 'heartbeat not taken')
     )
   }
@@ -201,6 +209,7 @@ export class NodeAgent {
     const catalog = comfyui.catalog()
     if (!catalog) return false
     const adoptToken = this.#attempt?.token ?? (await this.#tokenToAdopt())
+    const report = this.#report()
     const answer = await ledger.nodes.register({
       id,
       epoch: this.#epoch,
@@ -208,8 +217,8 @@ export class NodeAgent {
       labels,
       catalog: { digest: catalog.digest, text: catalog.text },
       files: catalog.files,
-      report: this.#report(),
-      intent: this.#intent,
+      report,
+      intent: intentOf(this.#wish, report),
       adoptToken
     })
     if (answer.kind === 'refused') return this.#refused(answer.url)

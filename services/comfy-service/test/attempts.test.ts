@@ -6,6 +6,7 @@ import { createLogger } from '@comfy-balancer/service-kit/logger'
 import { redisOptions } from '@comfy-balancer/service-kit/redis-config'
 import { createFolderStore } from '@comfy-balancer/storage/folder-store'
 import { connect } from '@comfy-balancer/task-store/connection'
+import { createKeys } from '@comfy-balancer/task-store/keys'
 import { createLedger } from '@comfy-balancer/task-store/ledger'
 import { openScratchLedger } from '@comfy-balancer/task-store/scratch-ledger'
 import t, { type Test } from 'tap'
@@ -64,6 +65,7 @@ const open = async (t: Test, { simulator: more = {}, env = {}, isTapped = false 
     ...caller,
     simulator,
     ledger,
+    redis: connection.commands,
     tap,
     comfyUiFiles: () => readdirSync(options.outputDir, { recursive: true, encoding: 'utf8' }).filter(isPng),
     storedFiles: () => readdirSync(join(folder, 'store'), { recursive: true, encoding: 'utf8' }).filter(isPng),
@@ -239,13 +241,17 @@ t.test('a cancel frees ComfyUI and touches no other prompt', async t => {
 })
 
 t.test('a cancel between claim and start keeps the task off ComfyUI', async t => {
-  const { generate, task, outcome, simulator, ledger, slot } = await open(t)
+  const { generate, task, outcome, simulator, ledger, slot, redis } = await open(t)
   const foreign = await postForeign(simulator.url, 2)
   await until('the node sees it', async () => (await ledger.nodes.find(node))?.report.comfyui.foreign === 1)
   const id = await generate(picture(20))
   const { epoch } = (await ledger.nodes.find(node))!
   const claim = { node, epoch, task: id, nonce: 'ours', predictedSeconds: 1, why: {}, overtakes: [] }
-  const [claimed, cancelled] = await Promise.all([ledger.attempts.claim(claim), ledger.tasks.cancel(id, 'default')])
+  const [, claimed, cancelled] = await Promise.all([
+    redis.hset(createKeys(ledger.prefix).node(node), 'intent', 'ready'),
+    ledger.attempts.claim(claim),
+    ledger.tasks.cancel(id, 'default')
+  ])
   t.same([claimed, cancelled], ['claimed', 'cancelled'])
   await until('the slot is empty', async () => (await slot()) === undefined)
   t.match(await task(id), { state: 'cancelled', startedAt: null })
