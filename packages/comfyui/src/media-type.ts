@@ -86,11 +86,12 @@ export const kindOf = (filename: string, key: string): MediaKind =>
 
 /**
  * The media type of a file, by its first bytes (64 are enough) where they tell, else by its extension. An animated PNG
- * keeps the type its extension gives, since its first bytes are those of any PNG.
+ * keeps the type its extension gives, since its first bytes are those of any PNG; so does WebM, whose mark may come later.
  */
 export const mediaTypeOf = (filename: string, head: Uint8Array = new Uint8Array()): string => {
   const named = byExtension[extensionOf(filename)]?.[0]
   const magic = byMagic(head)
   if (magic === 'image/png' && named === 'image/apng') return named
+  if (magic === 'video/x-matroska' && named === 'video/webm') return named
   return magic ?? named ?? 'application/octet-stream'
 }
