@@ -1,6 +1,7 @@
 import type { Need } from '@comfy-balancer/contract/need'
 import { type Capability, hasLabels, lacking, modelsOf } from './capability.ts'
-import { type Learned, type Prediction, predict } from './prediction.ts'
+import { createGuard } from './guard.ts'
+import { type Learned, type Prediction, predict, totalSeconds } from './prediction.ts'
 
 /** A node as the policy sees it. Load comes from the ledger: a node is free when its slot is empty. */
 export type NodeView = {
@@ -59,17 +60,12 @@ export type Assignment = {
   readonly overtakes: readonly string[]
 }
 
-/** After so long a wait a task takes any capable node (dispatch.md, rule 1). */
-const guardEndsSeconds = 120
 /** A tenant may be overtaken for a resident model by this many model loads' worth of service, and this often (dispatch.md, rule 2); on a small fleet no oftener than twice a node. */
 const creditLoads = 10
 const maxOvertaken = 8
-/** Another node must finish clearly sooner before a free one is left idle for it: predictions err by more than this. */
-const guardMargin = 0.9
 
-type Pair = { node: NodeView; task: Candidate; predicted: Prediction; seconds: number; score: number }
-
-const total = ({ loadSeconds, executionSeconds }: Prediction): number => loadSeconds + executionSeconds
+/** A node and a task that may come together, and what that is predicted to take. */
+export type Pair = { node: NodeView; task: Candidate; predicted: Prediction; seconds: number; score: number }
 
 /** True when a node has the labels, classes and files that a need asks for. */
 export const isCapable = (node: NodeView, need: Need): boolean =>
@@ -105,7 +101,8 @@ export const assign = (situation: Situation): Assignment[] => {
   return chosen
 }
 
-type Suitability = (node: NodeView, task: Candidate) => boolean
+/** Whether a node may take a task at all. */
+export type Suitability = (node: NodeView, task: Candidate) => boolean
 
 /** The filters, asked once for each need. A node without room is passed over while another capable one has it. */
 const suitability = (nodes: readonly NodeView[]): Suitability => {
@@ -134,74 +131,11 @@ const openPairs = ({ nodes, candidates, learned, nowMs }: Situation, isSuitable:
       .filter(node => isSuitable(node, task))
       .map(node => {
         const predicted = predict(node, task.need, task.work, learned.get(task.needId))
-        const seconds = total(predicted)
+        const seconds = totalSeconds(predicted)
         return { node, task, predicted, seconds, score: (ageSeconds + seconds) / seconds }
       })
   })
 }
-
-/** A node at work as it will be when its attempt ends: it holds that attempt's models then. */
-type AtWork = { node: NodeView; after: NodeView; seconds: number; predictions: Map<Candidate, Prediction> }
-
-const atWork = (node: NodeView, need: Need, seconds: number): AtWork => ({
-  node,
-  after: { ...node, resident: new Set(modelsOf(need)) },
-  seconds,
-  predictions: new Map()
-})
-
-/**
- * Rule 1: leaves out a pair when another node, at work now or from this round on, would still finish the task clearly sooner after the
- * same-model tasks that are ahead of it.
- */
-const createGuard = ({ nodes, candidates, learned, waiting, nowMs }: Situation, isSuitable: Suitability) => {
-  const isOn = waiting <= nodes.filter(node => node.available).length
-  const busy = nodes.flatMap(node => (node.attempt ? [atWork(node, node.attempt.need, remaining(node.attempt))] : []))
-  const models = new Map(candidates.map(task => [task.needId, modelsOf(task.need).join()]))
-  let ahead = candidates.toSorted((a, b) => a.orderMs - b.orderMs)
-
-  const predicted = ({ after, predictions }: AtWork, task: Candidate): Prediction => {
-    const found = predictions.get(task) ?? predict(after, task.need, task.work, learned.get(task.needId))
-    predictions.set(task, found)
-    return found
-  }
-
-  const finishSeconds = (): ReadonlyMap<Candidate, number> => {
-    const soonest = new Map<Candidate, number>()
-    for (const one of busy) {
-      const queues = new Map<string, number>()
-      for (const task of ahead.filter(task => isSuitable(one.node, task))) {
-        const same = models.get(task.needId)!
-        const before = queues.get(same)
-        const own = predicted(one, task)
-        const finish = before === undefined ? one.seconds + total(own) : before + own.executionSeconds
-        queues.set(same, finish)
-        soonest.set(task, Math.min(finish, soonest.get(task) ?? finish))
-      }
-    }
-    return soonest
-  }
-
-  return {
-    allowed(pairs: readonly Pair[]): readonly Pair[] {
-      if (!isOn) return pairs
-      const elsewhere = finishSeconds()
-      return pairs.filter(({ task, seconds }) => {
-        const waitedSeconds = (nowMs - task.acceptedMs) / 1000
-        return waitedSeconds >= guardEndsSeconds || !((elsewhere.get(task) ?? seconds) < seconds * guardMargin)
-      })
-    },
-
-    claimed({ node, task, seconds }: Pair): void {
-      ahead = ahead.filter(other => other !== task)
-      busy.push(atWork(node, task.need, seconds))
-    }
-  }
-}
-
-/** An attempt that is overdue is believed to need as long again as it is late. */
-const remaining = ({ predictedSeconds, elapsedSeconds }: NonNullable<NodeView['attempt']>): number =>
-  Math.abs(predictedSeconds - elapsedSeconds)
 
 const flowOf = (flows: ReadonlyMap<string, Flow>, tenant: string): Flow =>
   flows.get(tenant) ?? { start: 0, overtaken: 0 }

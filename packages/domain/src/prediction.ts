@@ -10,6 +10,9 @@ export type Learned = {
 /** What an attempt is predicted to take on a node, in seconds. */
 export type Prediction = { readonly loadSeconds: number; readonly executionSeconds: number }
 
+/** Load and execution together. */
+export const totalSeconds = ({ loadSeconds, executionSeconds }: Prediction): number => loadSeconds + executionSeconds
+
 /** Before anything was learned: 1 GB/s from disk, and a second per megapixel·step-thirtieth (a mid-range GPU). */
 const bytesPerSecond = 1e9
 const unknownModelBytes = 6e9
