@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createSimulator } from '@comfy-balancer/comfyui-simulator/simulator'
 import { connect } from '@comfy-balancer/task-store/connection'
+import { createKeys } from '@comfy-balancer/task-store/keys'
 import { createLedger } from '@comfy-balancer/task-store/ledger'
 import { defaultLimits } from '@comfy-balancer/task-store/limits'
 import { openScratchLedger } from '@comfy-balancer/task-store/scratch-ledger'
@@ -54,6 +55,7 @@ const open = async (t: Test, { withComfyUi = true } = {}) => {
   return {
     simulator,
     ledger,
+    redis,
     start,
     started: async (env: Record<string, string> = {}): Promise<ServiceProcess> => {
       const service = start(env)
@@ -63,7 +65,9 @@ const open = async (t: Test, { withComfyUi = true } = {}) => {
     task: async (id: string) => (await ledger.tasks.find(id))!,
     reasons: async (id: string) => (await ledger.tasks.journal(id, 0)).flatMap(({ reason }) => reason ?? []),
     budgets: async (id: string) =>
-      Object.entries(await redis.hgetall(`${ledger.prefix}task:${id}`)).filter(([name]) => name.startsWith('used:')),
+      Object.entries(await redis.hgetall(createKeys(ledger.prefix).task(id))).filter(([name]) =>
+        name.startsWith('used:')
+      ),
     slot: async () => (await ledger.nodes.find(node))?.slot,
     isRunningInComfyUi: () => simulator.state().queue.running.length > 0,
     storedFiles: () =>
@@ -148,7 +152,7 @@ t.test('SIGTERM with a long attempt: it goes back to its queue, which counts now
 })
 
 t.test('SIGTERM just after a claim: the task is handed back, not lost', async t => {
-  const { simulator, started, ledger, task, reasons, budgets, slot } = await open(t)
+  const { simulator, started, ledger, redis, task, reasons, budgets, slot } = await open(t)
   const service = await started({ SHUTDOWN_SECONDS: '1' })
   const foreign = JSON.stringify({ prompt: picture(97, 60) })
   await fetch(`${simulator.url}/prompt`, { method: 'POST', body: foreign })
@@ -157,6 +161,7 @@ t.test('SIGTERM just after a claim: the task is handed back, not lost', async t 
   service.kill('SIGSTOP')
   const { epoch } = (await ledger.nodes.find(node))!
   const claim = { node, epoch, task: id, nonce: 'ours', predictedSeconds: 1, why: {}, overtakes: [] }
+  await redis.hset(createKeys(ledger.prefix).node(node), 'intent', 'ready')
   t.equal(await ledger.attempts.claim(claim), 'claimed')
   service.kill('SIGTERM')
   service.kill('SIGCONT')
