@@ -45,11 +45,9 @@ const failure = (error: unknown, path: string): ComfyUiError => {
 /** Calls `run` with a signal that fires at the deadline or with the caller's own, and turns every failure into a ComfyUiError. */
 const bounded = async <T>(call: Call, timeoutMs: number, run: (signal: AbortSignal) => Promise<T>): Promise<T> => {
   const limit = new AbortController()
-  const late = new ComfyUiError(
-    'comfyui-timeout',
-    `ComfyUI did not answer ${call.path.split('?')[0]} in ${timeoutMs} ms`
-  )
-  const timer = setTimeout(() => limit.abort(late), timeoutMs)
+  const late = () =>
+    new ComfyUiError('comfyui-timeout', `ComfyUI did not answer ${call.path.split('?')[0]} in ${timeoutMs} ms`)
+  const timer = setTimeout(() => limit.abort(late()), timeoutMs)
   const giveUp = () => limit.abort(call.signal?.reason)
   call.signal?.addEventListener('abort', giveUp, { once: true })
   try {
