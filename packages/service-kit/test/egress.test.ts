@@ -85,7 +85,6 @@ t.test('no spelling of an address of this machine or network is called', async t
     '[fd00:ec2::254]',
     '0.0.0.0',
     '0',
-    'localhost',
     '169.254.169.254',
     '168.63.129.16',
     '100.100.100.200',
@@ -99,6 +98,11 @@ t.test('no spelling of an address of this machine or network is called', async t
   for (const host of hosts) {
     t.equal(await refusal(t, egress.fetch(`http://${host}:${port}/`)), 'blocked', host)
   }
+  const byName = await refusal(t, egress.fetch(`http://localhost:${port}/`))
+  t.ok(
+    byName === 'blocked' || byName === 'unreachable',
+    'localhost, which a machine without a hosts file does not know'
+  )
   t.same(asked, [], 'the server was never asked')
 })
 
