@@ -66,6 +66,7 @@ export const createNodeRegistry = ({ ledger }: { ledger: Ledger }) => {
         labels: labelsOf(node),
         capability,
         resident: new Set(node.report.resident),
+        gpuUuid: gpu?.uuid ?? undefined,
         vramTotalBytes: gpu?.vramTotalBytes ?? undefined,
         vramUsedBytes: gpu?.vramUsedBytes ?? undefined,
         utilization: gpu?.utilization ?? undefined,

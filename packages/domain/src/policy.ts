@@ -9,6 +9,8 @@ export type NodeView = {
   readonly labels: Readonly<Record<string, string>>
   readonly capability: Capability
   readonly resident: ReadonlySet<string>
+  /** The GPU, whose VRAM all nodes with the same uuid share; undefined where the machine does not tell. */
+  readonly gpuUuid: string | undefined
   readonly vramTotalBytes: number | undefined
   readonly vramUsedBytes: number | undefined
   readonly utilization: number | undefined
@@ -71,10 +73,21 @@ export type Pair = { node: NodeView; task: Candidate; predicted: Prediction; sec
 export const isCapable = (node: NodeView, need: Need): boolean =>
   hasLabels(need, node.labels) && lacking(need, node.capability).length === 0
 
-/** True when the largest model of a need fits into the node's VRAM, or either is unknown. */
-export const fits = (node: NodeView, need: Need): boolean => {
-  const largest = Math.max(0, ...modelsOf(need).map(model => node.capability.modelBytes(model) ?? 0))
-  return node.vramTotalBytes === undefined || largest <= node.vramTotalBytes
+const bytesOf = (node: NodeView, models: Iterable<string>): number[] =>
+  [...models].map(model => node.capability.modelBytes(model) ?? 0)
+
+/** What a node keeps in VRAM: what it holds and what it is about to load. */
+const heldBytes = (node: NodeView): number => {
+  const models = new Set([...node.resident, ...(node.attempt ? modelsOf(node.attempt.need) : [])])
+  return bytesOf(node, models).reduce((sum, bytes) => sum + bytes, 0)
+}
+
+/** True when the largest model of a need fits into the VRAM that others on the same GPU leave, or either is unknown. */
+export const fits = (node: NodeView, need: Need, nodes: readonly NodeView[]): boolean => {
+  if (node.vramTotalBytes === undefined) return true
+  const sharers = nodes.filter(other => other !== node && other.gpuUuid !== undefined && other.gpuUuid === node.gpuUuid)
+  const left = node.vramTotalBytes - sharers.reduce((sum, other) => sum + heldBytes(other), 0)
+  return Math.max(0, ...bytesOf(node, modelsOf(need))) <= left
 }
 
 /**
@@ -111,7 +124,7 @@ const suitability = (nodes: readonly NodeView[]): Suitability => {
     const known = capable.get(task.needId)
     if (known) return known
     const able = nodes.filter(node => node.available && isCapable(node, task.need))
-    const roomy = able.filter(node => fits(node, task.need))
+    const roomy = able.filter(node => fits(node, task.need, nodes))
     const found = new Set(roomy.length > 0 ? roomy : able)
     capable.set(task.needId, found)
     return found

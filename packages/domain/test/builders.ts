@@ -95,6 +95,7 @@ export const aNode = (id: string, more: Partial<NodeView> = {}): NodeView => ({
   labels: {},
   capability: everyModel,
   resident: new Set(),
+  gpuUuid: undefined,
   vramTotalBytes: undefined,
   vramUsedBytes: undefined,
   utilization: undefined,

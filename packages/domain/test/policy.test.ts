@@ -64,6 +64,29 @@ t.test('a node that may not run a task never gets it', async t => {
       nodes: [aNode('n1', small), aNode('n2', { ...large, available: false })],
       chosen: ['n1←t']
     },
+    {
+      name: 'VRAM that another node on the same GPU holds',
+      nodes: [
+        aNode('n1', { ...large, gpuUuid: 'gpu-1' }),
+        aNode('n2', { ...large, gpuUuid: 'gpu-1', available: false, resident: holding('B', 'C') }),
+        aNode('n3', { ...large, gpuUuid: 'gpu-2' })
+      ],
+      chosen: ['n3←t']
+    },
+    {
+      name: 'VRAM that a node on the same GPU is about to fill',
+      nodes: [
+        aNode('n1', { vramTotalBytes: 18e9, gpuUuid: 'gpu-1' }),
+        aBusyNode('n2', 'B', 500, { vramTotalBytes: 18e9, gpuUuid: 'gpu-1', resident: holding() }),
+        aNode('n3', { vramTotalBytes: 18e9, gpuUuid: 'gpu-2' })
+      ],
+      chosen: ['n3←t']
+    },
+    {
+      name: 'what others hold counts only on the same GPU',
+      nodes: [aNode('n1', large), aNode('n2', { ...large, available: false, resident: holding('B', 'C') })],
+      chosen: ['n1←t']
+    },
     { name: 'too little VRAM everywhere', nodes: [aNode('n1', small)], chosen: ['n1←t'] },
     { name: 'avoided beside another', nodes: [aNode('n1'), aNode('n2')], task: { avoid: ['n1'] }, chosen: ['n2←t'] },
     {
