@@ -113,8 +113,8 @@ const writes = (transport: Transport) => {
     deletePending: async (promptId: string, bounds?: CallBounds): Promise<void> => {
       await post('/queue', { delete: [promptId] }, bounds)
     },
-    deleteHistory: async (promptId: string, bounds?: CallBounds): Promise<void> => {
-      await post('/history', { delete: [promptId] }, bounds)
+    deleteHistory: async (promptIds: readonly string[], bounds?: CallBounds): Promise<void> => {
+      await post('/history', { delete: promptIds }, bounds)
     },
     /** Asks ComfyUI to drop its models and caches; it does so after the prompt in hand and does not say when. */
     free: async (bounds?: CallBounds): Promise<void> => {

@@ -33,6 +33,8 @@ type Seen = { listed: boolean; atMs: number }
 const urgentMs = 200
 const downMs = 300
 const minGapMs = 50
+/** A change of the queue's length alone is no reason to look at once: the followed prompt's own events say more. */
+const statusGapMs = 250
 const failuresUntilDown = 2
 const maxOwned = 1000
 
@@ -51,8 +53,8 @@ export class Observer {
   readonly #listeners = new Set<(change: ObserverChange) => void>()
   readonly #stopped = new AbortController()
   readonly #looping: Promise<void>
-  #wake: () => void = () => {}
-  #isWoken = false
+  #wake: (gapMs: number) => void = () => {}
+  #wokenGapMs: number | undefined
   #failures = 0
   #wasRefused = false
   #hasBeenUp = false
@@ -130,7 +132,7 @@ export class Observer {
   /** Ends the loop and the connection. The HTTP side stays the caller's. */
   async close(): Promise<void> {
     this.#stopped.abort()
-    this.#wake()
+    this.#wake(0)
     await Promise.all([this.#socket.close(), this.#looping])
   }
 
@@ -139,16 +141,16 @@ export class Observer {
     if (this.#owned.size > maxOwned) this.#owned.delete(this.#owned.values().next().value!)
   }
 
-  #look(): void {
-    this.#isWoken = true
-    this.#wake()
+  #look(gapMs = minGapMs): void {
+    this.#wokenGapMs = Math.min(gapMs, this.#wokenGapMs ?? gapMs)
+    this.#wake(gapMs)
   }
 
   #receive(event: ComfyUiEvent): void {
     if (event.type === 'status') {
       if (event.first) this.#subscribeLogs()
       const isQuiet = event.queueRemaining === 0 && this.#state.foreign === 0
-      if (this.#followers.size > 0 || !isQuiet) this.#look()
+      if (this.#followers.size > 0 || !isQuiet) this.#look(statusGapMs)
       return
     }
     const promptId = event.promptId ?? (this.#followers.size === 1 ? [...this.#followers.keys()][0] : undefined)
@@ -189,7 +191,7 @@ export class Observer {
 
   async #loop(): Promise<void> {
     while (!this.#stopped.signal.aborted) {
-      this.#isWoken = false
+      this.#wokenGapMs = undefined
       try {
         await this.#lookOnce()
       } catch (error) {
@@ -201,14 +203,17 @@ export class Observer {
   }
 
   async #pause(): Promise<void> {
-    const waitMs = this.#isWoken ? minGapMs : this.#nextMs()
+    const waitMs = this.#wokenGapMs ?? this.#nextMs()
     await new Promise<void>(resolve => {
-      const timer = setTimeout(resolve, waitMs)
-      this.#wake = () => {
+      let dueMs = performance.now() + waitMs
+      let timer = setTimeout(resolve, waitMs)
+      this.#wake = gapMs => {
+        if (performance.now() + gapMs >= dueMs) return
         clearTimeout(timer)
-        setTimeout(resolve, minGapMs)
+        dueMs = performance.now() + gapMs
+        timer = setTimeout(resolve, gapMs)
       }
-      if (this.#stopped.signal.aborted) this.#wake()
+      if (this.#stopped.signal.aborted) this.#wake(0)
     })
     this.#wake = () => {}
   }

@@ -3,7 +3,7 @@ import { type Assignment, assign, type NodeView } from '@comfy-balancer/domain/p
 import type { Learned } from '@comfy-balancer/domain/prediction'
 import type { Log } from '@comfy-balancer/service-kit/log'
 import type { Ledger } from '@comfy-balancer/task-store/ledger'
-import type { NodeRecord } from '@comfy-balancer/task-store/nodes'
+import type { NodeRecord } from '@comfy-balancer/task-store/node-record'
 import type { Look } from '@comfy-balancer/task-store/waiting'
 import type { NodeRegistry } from './node-registry.ts'
 
@@ -16,30 +16,35 @@ export type DispatcherDeps = {
   readonly random?: () => number
 }
 
+const nothing = { claimed: 0, mayFindMore: false }
 /** How many rounds one wake-up may take before the loop yields; each gives every free node at most one task. */
 const maxRounds = 20
 /** Durations change slowly: what was learned is read again after so long. So many needs are kept. */
 const learnedMs = 1_000
 const maxLearned = 5_000
+/** A look asks for the queues of so many models that nodes were seen to hold. */
+const maxResident = 256
 
 /**
  * Chooses nodes for waiting tasks and claims their slots until nothing more can be placed. Losing a race to another balancer is an
  * answer: the next round looks again. Resolves with the number of tasks dispatched.
  */
 export const createDispatcher = ({ ledger, registry, log, onlyNode, random = Math.random }: DispatcherDeps) => {
-  const round = async (): Promise<{ claimed: number; lost: number }> => {
-    if (!(await ledger.waiting.any())) return { claimed: 0, lost: 0 }
-    const { views, records } = await registry.views()
+  /** Places what it can. Answers how many were placed, and whether another look may find more. */
+  const round = async (): Promise<{ claimed: number; mayFindMore: boolean }> => {
+    const look = await ledger.waiting.look(resident)
+    if (look.candidates.length === 0) return nothing
+    const views = await registry.views(look.nodes, look.nowMs)
     const nodes = onlyNode === undefined ? views : views.filter(node => node.id === onlyNode)
-    const free = nodes.filter(node => node.available && !node.attempt)
-    if (free.length === 0) return { claimed: 0, lost: 0 }
-    const look = await ledger.waiting.look([...new Set(free.flatMap(node => [...node.resident]))])
+    resident = [...new Set(nodes.flatMap(node => [...node.resident]))].slice(0, maxResident)
+    if (!nodes.some(node => node.available && !node.attempt)) return nothing
     const assignments = assign({ ...look, nodes, learned: await learnedFor(look), random })
-    const answers = await Promise.all(assignments.map(one => commit(one, records, nodes)))
+    const answers = await Promise.all(assignments.map(one => commit(one, look.nodes, nodes)))
     const claimed = answers.filter(answer => answer === 'claimed').length
-    return { claimed, lost: answers.length - claimed }
+    return { claimed, mayFindMore: answers.length > 0 && claimed < look.waiting }
   }
 
+  let resident: readonly string[] = []
   const learned = new Map<string, { readonly atMs: number; readonly durations: Learned }>()
 
   const learnedOf = async (needId: string): Promise<Learned> => {
@@ -58,7 +63,7 @@ export const createDispatcher = ({ ledger, registry, log, onlyNode, random = Mat
 
   const commit = async (
     chosen: Assignment,
-    records: ReadonlyMap<string, NodeRecord>,
+    records: readonly NodeRecord[],
     nodes: readonly NodeView[]
   ): Promise<string> => {
     const { node, task, predicted, score, runnerUp, overtakes } = chosen
@@ -71,7 +76,7 @@ export const createDispatcher = ({ ledger, registry, log, onlyNode, random = Mat
     }
     const answer = await ledger.attempts.claim({
       node,
-      epoch: records.get(node)?.epoch ?? '',
+      epoch: records.find(({ id }) => id === node)?.epoch ?? '',
       task,
       nonce: randomUUID().replaceAll('-', ''),
       predictedSeconds,
@@ -86,9 +91,9 @@ export const createDispatcher = ({ ledger, registry, log, onlyNode, random = Mat
   return async (signal?: AbortSignal): Promise<number> => {
     let dispatched = 0
     for (let i = 0; i < maxRounds && !signal?.aborted; i++) {
-      const { claimed, lost } = await round()
+      const { claimed, mayFindMore } = await round()
       dispatched += claimed
-      if (claimed === 0 && lost === 0) break
+      if (!mayFindMore) break
     }
     return dispatched
   }

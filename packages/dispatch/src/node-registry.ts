@@ -2,7 +2,7 @@ import type { KnownNode } from '@comfy-balancer/domain/admission'
 import { type Capability, createCapability, withInputFiles } from '@comfy-balancer/domain/capability'
 import type { NodeView } from '@comfy-balancer/domain/policy'
 import type { Ledger } from '@comfy-balancer/task-store/ledger'
-import type { NodeRecord } from '@comfy-balancer/task-store/nodes'
+import type { NodeRecord } from '@comfy-balancer/task-store/node-record'
 
 export type NodeRegistry = ReturnType<typeof createNodeRegistry>
 
@@ -58,7 +58,8 @@ export const createNodeRegistry = ({ ledger }: { ledger: Ledger }) => {
   const viewOf = async (node: NodeRecord, nowMs: number): Promise<NodeView[]> => {
     const capability = await capabilityOf(node)
     if (!capability) return []
-    const held = node.slot && (await ledger.waiting.inSlot(node.slot.task))
+    const { slot } = node
+    const need = slot?.needId === undefined ? undefined : await ledger.waiting.need(slot.needId)
     const gpu = node.report.gpus[0]
     return [
       {
@@ -72,22 +73,20 @@ export const createNodeRegistry = ({ ledger }: { ledger: Ledger }) => {
         utilization: gpu?.utilization ?? undefined,
         strained: isStrained(node),
         available: ledger.nodes.isAlive(node, nowMs) && isWilling(node, nowMs),
-        attempt: node.slot && {
-          need: held?.need ?? emptyNeed,
-          elapsedSeconds: held ? (nowMs - held.claimedMs) / 1000 : 0,
-          predictedSeconds: held?.predictedSeconds ?? 0
+        attempt: slot && {
+          need: need ?? emptyNeed,
+          elapsedSeconds: need ? (nowMs - slot.claimedMs) / 1000 : 0,
+          predictedSeconds: need ? slot.predictedSeconds : 0
         }
       }
     ]
   }
 
   return {
-    /** Every node as the policy sees it, with the record it was made from. */
-    async views(): Promise<{ views: NodeView[]; records: ReadonlyMap<string, NodeRecord>; nowMs: number }> {
-      const { nodes, nowMs } = await ledger.nodes.list()
+    /** All nodes of the ledger as the policy sees them. */
+    async views(nodes: readonly NodeRecord[], nowMs: number): Promise<NodeView[]> {
       forgetUnused(nodes)
-      const views = (await Promise.all(nodes.map(node => viewOf(node, nowMs)))).flat()
-      return { views, records: new Map(nodes.map(node => [node.id, node])), nowMs }
+      return (await Promise.all(nodes.map(node => viewOf(node, nowMs)))).flat()
     },
 
     /** Every node seen in the last day with what it can run, healthy or not: what admission asks. */

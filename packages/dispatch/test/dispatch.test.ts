@@ -298,7 +298,10 @@ t.test('a GPU that is busy for three heartbeats with an empty slot is the last c
   const dispatch = aDispatcher(ledger, log, { registry, random: () => 0 })
   await register(ledger, 'used', { gpus: [aGpu({ utilization: 0.97, vramUsedBytes: 0 })] })
   await register(ledger, 'idle', { gpus: [aGpu({ utilization: 0, vramUsedBytes: 20e9 })] })
-  const strained = async () => (await registry.views()).views.find(({ id }) => id === 'used')?.strained
+  const strained = async () => {
+    const { nodes, nowMs } = await ledger.nodes.list()
+    return (await registry.views(nodes, nowMs)).find(({ id }) => id === 'used')?.strained
+  }
   const busyBeat = async () => {
     const { lastBeatMs } = (await ledger.nodes.find('used'))!
     await until('the clock of Redis has moved', async () => (await ledger.nodes.now()).nowMs > lastBeatMs)

@@ -1,10 +1,10 @@
 import { Refusal } from '@comfy-balancer/service-kit/problems'
-import type { TaskRecord } from '@comfy-balancer/task-store/task-record'
+import type { FoundTask } from '@comfy-balancer/task-store/tasks'
 import { defaultTenant, type TaskApiDeps } from './deps.ts'
 import { fromLedger } from './ledger-errors.ts'
 
 /** The record of a task, or a Refusal: `gone` past its retention, `not-found` otherwise. */
-export const findTask = async (deps: TaskApiDeps, id: string): Promise<TaskRecord> => {
+export const findTask = async (deps: TaskApiDeps, id: string): Promise<FoundTask> => {
   const record = await fromLedger(deps.ledger.tasks.find(id, defaultTenant))
   if (record) return record
   throw await missingTask(deps, id)

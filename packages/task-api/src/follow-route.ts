@@ -4,7 +4,7 @@ import type { TaskEvent } from '@comfy-balancer/contract/event'
 import { isTerminal } from '@comfy-balancer/domain/task-state'
 import { route } from '@comfy-balancer/service-kit/route'
 import type { App } from '@comfy-balancer/service-kit/server'
-import type { TaskRecord } from '@comfy-balancer/task-store/task-record'
+import type { FoundTask } from '@comfy-balancer/task-store/tasks'
 import type { TaskApiDeps } from './deps.ts'
 import { findTask } from './find-task.ts'
 import type { Waits } from './waits.ts'
@@ -46,7 +46,7 @@ export const followRoute = (app: App, deps: TaskApiDeps, waits: Waits): void => 
 type Reader = {
   readonly deps: TaskApiDeps
   readonly waits: Waits
-  readonly record: TaskRecord
+  readonly record: FoundTask
   readonly after: number
   readonly response: ServerResponse
   readonly signal: AbortSignal
@@ -87,7 +87,7 @@ const stream = async ({ deps, waits, record, after, response, signal }: Reader):
 }
 
 /** False when there will be no further entry: the reader has seen them all, or the record is gone. */
-const isOngoing = async ({ ledger }: TaskApiDeps, { id }: TaskRecord): Promise<boolean> => {
+const isOngoing = async ({ ledger }: TaskApiDeps, { id }: FoundTask): Promise<boolean> => {
   const now = await ledger.tasks.find(id)
   return now !== undefined && !isTerminal(now.state)
 }

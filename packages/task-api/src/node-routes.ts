@@ -5,7 +5,7 @@ import { Refusal } from '@comfy-balancer/service-kit/problems'
 import { route } from '@comfy-balancer/service-kit/route'
 import type { App } from '@comfy-balancer/service-kit/server'
 import type { Ledger } from '@comfy-balancer/task-store/ledger'
-import type { NodeRecord } from '@comfy-balancer/task-store/nodes'
+import type { NodeRecord } from '@comfy-balancer/task-store/node-record'
 import { fromLedger } from './ledger-errors.ts'
 import { stateOf, viewNode } from './node-view.ts'
 

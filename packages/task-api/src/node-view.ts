@@ -1,7 +1,7 @@
 import type { Node, NodeState } from '@comfy-balancer/contract/node'
 import type { Capability } from '@comfy-balancer/domain/capability'
 import type { Ledger } from '@comfy-balancer/task-store/ledger'
-import type { NodeRecord } from '@comfy-balancer/task-store/nodes'
+import type { NodeRecord } from '@comfy-balancer/task-store/node-record'
 
 /** A node as operators see it. `capability` is undefined while its catalog is unknown. */
 export const viewNode = (

@@ -7,14 +7,12 @@ import type { StoredOutput } from '@comfy-balancer/task-store/manifest'
 import type { FastifyReply } from 'fastify'
 import type { ByteRange, TaskApiDeps } from './deps.ts'
 import { findTask } from './find-task.ts'
-import { fromLedger } from './ledger-errors.ts'
 
 /** Adds the bytes of outputs: streamed, with Range and ETag. */
 export const outputRoute = (app: App, deps: TaskApiDeps): void => {
   route(app, getOutput, async (request, reply) => {
     const record = await findTask(deps, request.params.id)
-    const { outputs } = await fromLedger(deps.ledger.tasks.result(record))
-    const output = outputs.find(one => `${one.attempt}-${one.index}` === request.params.output)
+    const output = record.result.outputs.find(one => `${one.attempt}-${one.index}` === request.params.output)
     if (!output) throw new Refusal('not-found', `${record.id} has no output ${request.params.output}`)
     describe(reply, output)
     if (request.headers['if-none-match']?.includes(`"${output.sha256}"`)) return reply.code(304).send()

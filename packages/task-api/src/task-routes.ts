@@ -3,7 +3,7 @@ import { isTerminal, shownState } from '@comfy-balancer/domain/task-state'
 import { Refusal } from '@comfy-balancer/service-kit/problems'
 import { route } from '@comfy-balancer/service-kit/route'
 import type { App } from '@comfy-balancer/service-kit/server'
-import type { TaskRecord } from '@comfy-balancer/task-store/task-record'
+import type { FoundTask } from '@comfy-balancer/task-store/tasks'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { accept } from './accept.ts'
 import { readCursor, writeCursor } from './cursor.ts'
@@ -97,7 +97,7 @@ const maxReads = 20
 type Page = { readonly state: string | undefined; readonly limit: number; readonly before: string | undefined }
 
 const listPage = async ({ ledger }: TaskApiDeps, { state, limit, before }: Page) => {
-  const found: TaskRecord[] = []
+  const found: FoundTask[] = []
   let last = before
   let isMore = true
   for (let i = 0; i < maxReads && isMore && found.length < limit; i++) {

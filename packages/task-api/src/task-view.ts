@@ -3,17 +3,14 @@ import { isTerminal, shownState } from '@comfy-balancer/domain/task-state'
 import type { Ledger } from '@comfy-balancer/task-store/ledger'
 import type { StoredOutput } from '@comfy-balancer/task-store/manifest'
 import type { TaskRecord } from '@comfy-balancer/task-store/task-record'
+import type { FoundTask } from '@comfy-balancer/task-store/tasks'
 
 const instant = (ms: number | undefined): string | null => (ms === undefined ? null : new Date(ms).toISOString())
 const seconds = (ms: number): number => Math.round(ms) / 1000
 
 /** A task as its caller sees it, put together from the ledger. */
-export const viewTask = async (ledger: Ledger, record: TaskRecord): Promise<Task> => {
-  const [result, queue, progress] = await Promise.all([
-    ledger.tasks.result(record),
-    queueOf(ledger, record),
-    progressOf(ledger, record)
-  ])
+export const viewTask = async (ledger: Ledger, record: FoundTask): Promise<Task> => {
+  const [queue, progress] = await Promise.all([queueOf(ledger, record), progressOf(ledger, record)])
   return {
     id: record.id,
     state: shownState(record.state),
@@ -24,8 +21,8 @@ export const viewTask = async (ledger: Ledger, record: TaskRecord): Promise<Task
     progress,
     attempt: record.attempt,
     node: record.node ?? null,
-    outputs: result.outputs.map(output => viewOutput(record.id, output)),
-    error: result.error ?? null,
+    outputs: record.result.outputs.map(output => viewOutput(record.id, output)),
+    error: record.result.error ?? null,
     timings: {
       queuedSeconds: record.firstClaimedMs === undefined ? null : seconds(record.firstClaimedMs - record.createdMs),
       loadSeconds: record.loadSeconds ?? null,

@@ -1,7 +1,7 @@
-import { isTerminal, shownState } from '@comfy-balancer/domain/task-state'
+import { isTerminal, type LedgerState, shownState } from '@comfy-balancer/domain/task-state'
 import type { Hints } from '@comfy-balancer/task-store/hints'
 import type { Ledger } from '@comfy-balancer/task-store/ledger'
-import type { TaskRecord } from '@comfy-balancer/task-store/task-record'
+import type { FoundTask } from '@comfy-balancer/task-store/tasks'
 
 /** So many callers may wait at once; the next is answered at once. */
 const maxWaiting = 10_000
@@ -14,8 +14,13 @@ export type Waits = ReturnType<typeof createWaits>
 export const createWaits = ({ ledger, hints }: { ledger: Ledger; hints: Hints }) => {
   let waiting = 0
 
-  /** Resolves when the task's hint comes, the look interval is over or the caller is gone. */
-  const nudge = (id: string, ms: number, signal: AbortSignal): Promise<void> =>
+  /** Resolves when the task is said to be in a state that `isEnough`, the look interval is over or the caller is gone. */
+  const nudge = (
+    id: string,
+    ms: number,
+    signal: AbortSignal,
+    isEnough: (state: LedgerState) => boolean = () => true
+  ): Promise<void> =>
     new Promise(resolve => {
       const done = () => {
         clearTimeout(timer)
@@ -24,18 +29,18 @@ export const createWaits = ({ ledger, hints }: { ledger: Ledger; hints: Hints })
         resolve()
       }
       const timer = setTimeout(done, Math.min(lookMs, ms))
-      const off = hints.onTask(id, done)
+      const off = hints.onTask(id, state => void (isEnough(state) && done()))
       signal.addEventListener('abort', done, { once: true })
     })
 
   /** The record as soon as it satisfies `isEnough`, or as it is when the seconds are over. */
   const until = async (
-    record: TaskRecord,
+    record: FoundTask,
     seconds: number,
     signal: AbortSignal,
-    isEnough: (now: TaskRecord) => boolean
-  ): Promise<TaskRecord> => {
-    if (isEnough(record) || seconds <= 0 || waiting >= maxWaiting) return record
+    isEnough: (state: LedgerState) => boolean
+  ): Promise<FoundTask> => {
+    if (isEnough(record.state) || seconds <= 0 || waiting >= maxWaiting) return record
     const endMs = performance.now() + seconds * 1000
     const done = new AbortController()
     const abort = () => done.abort()
@@ -45,9 +50,9 @@ export const createWaits = ({ ledger, hints }: { ledger: Ledger; hints: Hints })
     try {
       for (;;) {
         const leftMs = endMs - performance.now()
-        const nudged = nudge(record.id, Math.max(0, leftMs), done.signal)
+        const nudged = nudge(record.id, Math.max(0, leftMs), done.signal, isEnough)
         current = (await ledger.tasks.find(record.id, record.tenant)) ?? current
-        if (isEnough(current) || leftMs <= 0 || signal.aborted) return current
+        if (isEnough(current.state) || leftMs <= 0 || signal.aborted) return current
         await nudged
       }
     } finally {
@@ -61,16 +66,11 @@ export const createWaits = ({ ledger, hints }: { ledger: Ledger; hints: Hints })
     nudge,
 
     /** Until the state that callers see differs from the given record's, or the task has ended. */
-    forChange: (record: TaskRecord, seconds: number, signal: AbortSignal): Promise<TaskRecord> =>
-      until(
-        record,
-        seconds,
-        signal,
-        now => shownState(now.state) !== shownState(record.state) || isTerminal(now.state)
-      ),
+    forChange: (record: FoundTask, seconds: number, signal: AbortSignal): Promise<FoundTask> =>
+      until(record, seconds, signal, state => shownState(state) !== shownState(record.state) || isTerminal(state)),
 
     /** Until the task has ended. */
-    forEnd: (record: TaskRecord, seconds: number, signal: AbortSignal): Promise<TaskRecord> =>
-      until(record, seconds, signal, now => isTerminal(now.state))
+    forEnd: (record: FoundTask, seconds: number, signal: AbortSignal): Promise<FoundTask> =>
+      until(record, seconds, signal, isTerminal)
   }
 }

@@ -1,7 +1,10 @@
--- Reads what the policy may choose from: the queues of the least-served tenants and those waiting for a model that a free node holds,
--- from each the foremost and the shortest tasks.
--- ARGV 1 tenants at most, 2 queues at most, 3 tasks per queue and order, then the models resident on free nodes
--- Returns {now, waiting, {tenant, start, overtaken, …}, {id, tenant, need, order, work, avoid, accepted, …}}
+-- Reads what the policy looks at: the queues of the least-served tenants and those waiting for a model that a node holds, from each the
+-- foremost and the shortest tasks; and the nodes.
+-- ARGV 1 tenants at most, 2 queues at most, 3 tasks per queue and order, then the models that nodes hold
+-- Returns {now, waiting, {tenant, start, overtaken, …}, {id, tenant, need, order, work, avoid, accepted, …}, {node row, …}}; nothing
+-- but the time when nothing waits
+local tenants = redis.call('ZRANGE', K.flows, 0, tonumber(ARGV[1]) - 1)
+if #tenants == 0 then return { now, 0, {}, {}, {} } end
 local queues, listed, flows = {}, {}, {}
 local max_queues = tonumber(ARGV[2])
 local per_queue = tonumber(ARGV[3]) - 1
@@ -11,10 +14,9 @@ local function add(name)
     queues[#queues + 1] = name
   end
 end
-local tenants = redis.call('ZRANGE', K.flows, 0, tonumber(ARGV[1]) - 1, 'WITHSCORES')
-local share = math.max(1, math.floor(max_queues / math.max(1, #tenants / 2)))
-for i = 1, #tenants, 2 do
-  for _, need in ipairs(redis.call('ZRANGE', K.queues .. tenants[i], 0, share - 1)) do add(tenants[i] .. ':' .. need) end
+local share = math.max(1, math.floor(max_queues / #tenants))
+for _, tenant in ipairs(tenants) do
+  for _, need in ipairs(redis.call('ZRANGE', K.queues .. tenant, 0, share - 1)) do add(tenant .. ':' .. need) end
 end
 max_queues = max_queues * 2
 for i = 4, #ARGV do
@@ -43,4 +45,4 @@ for _, name in ipairs(queues) do
 end
 local waiting = 0
 for _, count in ipairs(redis.call('HVALS', K.queued)) do waiting = waiting + tonumber(count) end
-return { now, waiting, flows, tasks }
+return { now, waiting, flows, tasks, node_rows({}) }

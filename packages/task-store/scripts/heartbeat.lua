@@ -1,6 +1,6 @@
 -- Takes a node's report; renews its slot if it names the slot's token; tells it what to do.
 -- ARGV 1 node, 2 epoch, 3 report (JSON), 4 intent (ready, draining or occupied), 5 token of the attempt in hand or ''
--- Returns {'run', task, token} | {'ok'} | {'cancel'} | {'lost'} | {'idle'} | {'stale-node'}
+-- Returns {'run', task, token, task hash, request, need (JSON)} | {'ok'} | {'cancel'} | {'lost'} | {'idle'} | {'stale-node'}
 local node, token = K.node .. ARGV[1], ARGV[5]
 local n = redis.call('HMGET', node, 'epoch', 'slotTask', 'slotToken', 'intent')
 if n[1] ~= ARGV[2] then return { 'stale-node' } end
@@ -17,6 +17,8 @@ if token ~= '' then
 end
 if not slot_token then return { 'idle' } end
 local t = redis.call('HMGET', K.task .. id, 'state', 'token')
-if t[2] == slot_token and (t[1] == 'leased' or t[1] == 'running') then return { 'run', id, slot_token } end
+if t[2] == slot_token and (t[1] == 'leased' or t[1] == 'running') then
+  return { 'run', id, slot_token, redis.call('HGETALL', K.task .. id), redis.call('GET', K.body .. id), redis.call('GET', K.need .. field(id, 'need')) }
+end
 empty_slot(ARGV[1])
 return { 'idle' }

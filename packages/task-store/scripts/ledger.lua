@@ -25,7 +25,7 @@ local function record(id, event, reason)
   }
   redis.call('RPUSH', K.journal .. id, cjson.encode(entry))
   redis.call('LTRIM', K.journal .. id, -64, -1)
-  redis.call('PUBLISH', K.events, id .. ' ' .. version)
+  redis.call('PUBLISH', K.events, id .. ' ' .. version .. ' ' .. t[1])
 end
 
 local function models_of(need)
@@ -175,4 +175,19 @@ end
 -- Seconds that an attempt has held its slot.
 local function held_seconds(id)
   return math.max(0, now - (tonumber(field(id, 'claimedMs')) or now)) / 1000
+end
+
+-- What is known of nodes, of all when none is named: {id, last heartbeat, hash, {need, predicted seconds, claimed} of the task in its slot}.
+local function node_rows(ids)
+  local rows = {}
+  local function add(id, beat)
+    local task = redis.call('HGET', K.node .. id, 'slotTask')
+    local held = task and redis.call('HMGET', K.task .. task, 'need', 'charged', 'claimedMs') or {}
+    rows[#rows + 1] = { id, beat, redis.call('HGETALL', K.node .. id), held }
+  end
+  for _, id in ipairs(ids) do add(id, redis.call('ZSCORE', K.nodes, id) or '0') end
+  if #ids > 0 then return rows end
+  local beats = redis.call('ZRANGE', K.nodes, 0, -1, 'WITHSCORES')
+  for i = 1, #beats, 2 do add(beats[i], beats[i + 1]) end
+  return rows
 end

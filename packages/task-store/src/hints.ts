@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events'
 import type { Progress } from '@comfy-balancer/contract/task'
+import type { LedgerState } from '@comfy-balancer/domain/task-state'
 import type { Redis } from 'ioredis'
 import { createKeys } from './keys.ts'
 
@@ -14,7 +15,7 @@ export const createHints = async (subscriber: Redis, publisher: Redis, prefix: s
   const emitter = new EventEmitter().setMaxListeners(0)
   const channels = { events: keys.events(), progress: keys.progress(), dispatch: keys.wakeDispatch() }
   subscriber.on('message', (channel: string, message: string) => {
-    if (channel === channels.events) emitter.emit(`task:${message.slice(0, message.indexOf(' '))}`)
+    if (channel === channels.events) emitTask(emitter, message)
     else if (channel === channels.dispatch) emitter.emit('dispatch')
     else if (channel === channels.progress) emitProgress(emitter, message)
     else emitter.emit(channel)
@@ -27,8 +28,8 @@ export const createHints = async (subscriber: Redis, publisher: Redis, prefix: s
   }
 
   return {
-    /** A task has a new journal entry. Returns the way to stop listening, as all of these do. */
-    onTask: (id: string, listener: () => void) => on(`task:${id}`, listener),
+    /** A task has a new journal entry, with which it is in this state. Returns the way to stop listening, as all of these do. */
+    onTask: (id: string, listener: (state: LedgerState) => void) => on(`task:${id}`, listener),
 
     /** A running task got further. */
     onProgress: (id: string, listener: (progress: Progress) => void) => on(`progress:${id}`, listener),
@@ -47,6 +48,11 @@ export const createHints = async (subscriber: Redis, publisher: Redis, prefix: s
       await publisher.publish(channels.progress, `${id} ${JSON.stringify(progress)}`)
     }
   }
+}
+
+const emitTask = (emitter: EventEmitter, message: string): void => {
+  const [id, , state] = message.split(' ')
+  emitter.emit(`task:${id}`, state)
 }
 
 const emitProgress = (emitter: EventEmitter, message: string): void => {

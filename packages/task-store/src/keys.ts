@@ -61,7 +61,7 @@ export const keyNames = {
   wake: 'wake:',
   /** channel: there may be something to dispatch */
   wakeDispatch: 'wake-dispatch',
-  /** channel: `task version`, there is a new journal entry */
+  /** channel: `task version state`, there is a new journal entry */
   events: 'events',
   /** channel: progress of running tasks, never stored */
   progress: 'progress'

@@ -1,26 +1,9 @@
 import type { Catalog } from '@comfy-balancer/contract/catalog'
+import type { Need } from '@comfy-balancer/contract/need'
 import type { NodeReport } from '@comfy-balancer/contract/node'
+import { type Intent, type NodeRecord, type NodeRow, readNodeRow } from './node-record.ts'
 import type { StoreDeps } from './store-deps.ts'
-
-/** What a node is willing to do; `occupied` means that its ComfyUI is away or used by others. */
-export type Intent = 'ready' | 'draining' | 'occupied'
-
-/** A node as the ledger holds it. */
-export type NodeRecord = {
-  readonly id: string
-  readonly epoch: string
-  readonly url: string
-  readonly labels: Readonly<Record<string, string>>
-  readonly catalog: string
-  /** Digest of the names of its input files. */
-  readonly files: string
-  readonly report: NodeReport
-  readonly intent: Intent
-  readonly quarantinedUntilMs: number
-  readonly slot: { readonly task: string; readonly token: string } | undefined
-  /** Its last heartbeat; a node known to be gone counts as silent at once. */
-  readonly lastBeatMs: number
-}
+import { flatHash, readTaskRecord, type TaskRecord } from './task-record.ts'
 
 export type Registration = {
   readonly id: string
@@ -38,9 +21,17 @@ export type Registered =
   | { readonly kind: 'registered' | 'adopted' }
   | { readonly kind: 'refused'; readonly url: string }
 
+/** A task that this node's slot was given, with all that is needed to run it; `need` and `body` are gone only when Redis lost them. */
+export type TaskAssignment = {
+  readonly record: TaskRecord
+  readonly token: string
+  readonly body: string | undefined
+  readonly need: Need | undefined
+}
+
 /** What a heartbeat is answered with. */
 export type Order =
-  | { readonly kind: 'run'; readonly task: string; readonly token: string }
+  | { readonly kind: 'run'; readonly assignment: TaskAssignment }
   | { readonly kind: 'ok' | 'cancel' | 'lost' | 'idle' | 'stale-node' }
 
 export type Nodes = ReturnType<typeof createNodes>
@@ -86,15 +77,8 @@ export const createNodes = ({ redis, keys, run, limits }: StoreDeps) => {
       intent: Intent,
       token: string | undefined
     ): Promise<Order> {
-      const [kind, task, runToken] = (await run(
-        'heartbeat',
-        id,
-        epoch,
-        JSON.stringify(report),
-        intent,
-        token ?? ''
-      )) as [Order['kind'], string, string]
-      return kind === 'run' ? { kind, task, token: runToken } : { kind }
+      const answer = (await run('heartbeat', id, epoch, JSON.stringify(report), intent, token ?? '')) as OrderReply
+      return answer[0] === 'run' ? { kind: 'run', assignment: readAssignment(answer) } : { kind: answer[0] }
     },
 
     /** The node's process is gone: ends its slot now. Answers the task that went back to its queue, if one did. */
@@ -105,19 +89,13 @@ export const createNodes = ({ redis, keys, run, limits }: StoreDeps) => {
 
     /** Every node of the last day, and the ledger's time. */
     async list(): Promise<{ nodes: NodeRecord[]; nowMs: number }> {
-      const [rows, { nowMs }] = await Promise.all([
-        redis.zrangebyscore(keys.nodes(), '-inf', '+inf', 'WITHSCORES'),
-        now()
-      ])
-      const beats = rows.flatMap((id, i) => (i % 2 === 0 ? [{ id, beatMs: Number(rows[i + 1]) }] : []))
-      const hashes = await Promise.all(beats.map(({ id }) => redis.hgetall(keys.node(id))))
-      const nodes = beats.flatMap(({ id, beatMs }, i) => readNodeRecord(id, beatMs, hashes[i] ?? {}))
-      return { nodes, nowMs }
+      const [nowMs, rows] = (await run('nodes')) as [number, NodeRow[]]
+      return { nodes: rows.flatMap(readNodeRow), nowMs }
     },
 
     async find(id: string): Promise<NodeRecord | undefined> {
-      const [hash, beatMs] = await Promise.all([redis.hgetall(keys.node(id)), redis.zscore(keys.nodes(), id)])
-      return readNodeRecord(id, Number(beatMs ?? 0), hash)[0]
+      const [, rows] = (await run('nodes', id)) as [number, NodeRow[]]
+      return rows.flatMap(readNodeRow)[0]
     },
 
     async catalog(digest: string): Promise<Catalog | undefined> {
@@ -146,22 +124,16 @@ export const createNodes = ({ redis, keys, run, limits }: StoreDeps) => {
   }
 }
 
-const readNodeRecord = (id: string, lastBeatMs: number, hash: Readonly<Record<string, string>>): NodeRecord[] => {
-  if (!hash.epoch) return []
-  const { slotTask, slotToken } = hash
-  return [
-    {
-      id,
-      epoch: hash.epoch,
-      url: hash.url ?? '',
-      labels: JSON.parse(hash.labels ?? '{}'),
-      catalog: hash.catalog ?? '',
-      files: hash.files ?? '',
-      report: JSON.parse(hash.report ?? '{}'),
-      intent: (hash.intent ?? 'occupied') as Intent,
-      quarantinedUntilMs: Number(hash.quarantinedUntilMs ?? 0),
-      slot: slotTask && slotToken ? { task: slotTask, token: slotToken } : undefined,
-      lastBeatMs
-    }
-  ]
-}
+type OrderReply =
+  | [Exclude<Order['kind'], 'run'>]
+  | ['run', id: string, token: string, hash: string[], body: string | null, need: string | null]
+
+const readAssignment = ([, id, token, hash, body, need]: Extract<
+  OrderReply,
+  ['run', ...unknown[]]
+>): TaskAssignment => ({
+  record: readTaskRecord(id, flatHash(hash))!,
+  token,
+  body: body ?? undefined,
+  need: need === null ? undefined : JSON.parse(need)
+})

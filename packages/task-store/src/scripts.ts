@@ -7,6 +7,7 @@ import { type Limits, scriptLimits } from './limits.ts'
 const scriptFlags = {
   enqueue: '',
   candidates: 'no-writes',
+  nodes: 'no-writes',
   claim: 'allow-oom',
   heartbeat: 'allow-oom',
   start: 'allow-oom',

@@ -26,6 +26,10 @@ export type TaskRecord = {
   readonly metadata: Readonly<Record<string, unknown>>
 }
 
+/** A hash as scripts answer it, in pairs. */
+export const flatHash = (row: readonly string[]): Record<string, string> =>
+  Object.fromEntries(row.flatMap((field, i) => (i % 2 === 0 ? [[field, row[i + 1]!]] : [])))
+
 const number = (text: string | undefined): number | undefined => (text ? Number(text) : undefined)
 
 /** Reads a task's hash; undefined when there is none. */

@@ -28,8 +28,11 @@ export type Accepted =
   | { readonly kind: 'key-reused' }
   | { readonly kind: 'queue-full'; readonly waiting: number }
 
-/** What a task ended with so far: its outputs, or the problem it failed with. */
+/** What a task has so far: its outputs, or the problem it failed with. */
 export type TaskResult = { readonly outputs: readonly StoredOutput[]; readonly error: Problem | undefined }
+
+/** A task's record with what came of it. */
+export type FoundTask = TaskRecord & { readonly result: TaskResult }
 
 export type Tasks = ReturnType<typeof createTasks>
 
@@ -65,10 +68,12 @@ export const createTasks = ({ redis, keys, run }: StoreDeps) => ({
     return kind === 'key-reused' ? { kind } : { kind, id: detail }
   },
 
-  /** The task's record; undefined when it is not there, or belongs to another tenant. */
-  async find(id: string, tenant?: string): Promise<TaskRecord | undefined> {
-    const record = readTaskRecord(id, await redis.hgetall(keys.task(id)))
-    return record && (tenant === undefined || record.tenant === tenant) ? record : undefined
+  /** The task; undefined when it is not there, or belongs to another tenant. */
+  async find(id: string, tenant?: string): Promise<FoundTask | undefined> {
+    const [hash, text] = await Promise.all([redis.hgetall(keys.task(id)), redis.get(keys.result(id))])
+    const record = readTaskRecord(id, hash)
+    if (!record || (tenant !== undefined && record.tenant !== tenant)) return undefined
+    return { ...record, result: readResult(record, text) }
   },
 
   /** True when there was such a task of this tenant and its retention has ended lately. */
@@ -84,14 +89,6 @@ export const createTasks = ({ redis, keys, run }: StoreDeps) => ({
   /** What ComfyUI wrote into its log during the attempts that have ended; empty when nothing is known. */
   async log(id: string): Promise<string> {
     return (await redis.get(keys.logs(id))) ?? ''
-  },
-
-  async result(record: TaskRecord): Promise<TaskResult> {
-    const text = await redis.get(keys.result(record.id))
-    if (!text) return { outputs: [], error: undefined }
-    return record.state === 'failed'
-      ? { outputs: [], error: JSON.parse(text) }
-      : { outputs: JSON.parse(text), error: undefined }
   },
 
   /** How many tasks of the same need and tenant stand before it, plus one. */
@@ -120,3 +117,10 @@ export const createTasks = ({ redis, keys, run }: StoreDeps) => ({
     return (await run('cancel', id, tenant)) as 'cancelled' | 'not-found' | LedgerState
   }
 })
+
+/** The result is read just after the record: what the task failed with in between is no result of the state that is shown. */
+const readResult = ({ state }: TaskRecord, text: string | null): TaskResult => {
+  const result: StoredOutput[] | Problem = JSON.parse(text ?? '[]')
+  if (Array.isArray(result)) return { outputs: state === 'failed' ? [] : result, error: undefined }
+  return { outputs: [], error: state === 'failed' ? result : undefined }
+}

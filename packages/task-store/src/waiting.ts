@@ -2,14 +2,16 @@ import type { Need } from '@comfy-balancer/contract/need'
 import { modelsOf } from '@comfy-balancer/domain/capability'
 import type { Candidate, Flow } from '@comfy-balancer/domain/policy'
 import type { Learned } from '@comfy-balancer/domain/prediction'
+import { type NodeRecord, type NodeRow, readNodeRow } from './node-record.ts'
 import type { StoreDeps } from './store-deps.ts'
 
-/** A bounded look at what waits. `nowMs` is the ledger's time. */
+/** A bounded look at what waits, and at the nodes unless nothing waits. `nowMs` is the ledger's time. */
 export type Look = {
   readonly nowMs: number
   readonly waiting: number
   readonly flows: ReadonlyMap<string, Flow>
   readonly candidates: readonly Candidate[]
+  readonly nodes: readonly NodeRecord[]
 }
 
 /** What waits in all. */
@@ -48,18 +50,14 @@ export const createWaiting = ({ redis, keys, run }: StoreDeps) => {
   return {
     need,
 
-    /** True when any tenant has a task in a queue. */
-    async any(): Promise<boolean> {
-      return (await redis.exists(keys.flows())) === 1
-    },
-
-    /** Candidates for the free nodes, given the models that these hold. */
+    /** Candidates and nodes, given the models that nodes hold. */
     async look(resident: readonly string[]): Promise<Look> {
-      const [now, waiting, flowRows, taskRows] = (await run('candidates', ...lookBounds, ...resident)) as [
+      const [now, waiting, flowRows, taskRows, nodeRows] = (await run('candidates', ...lookBounds, ...resident)) as [
         number,
         number,
         string[],
-        string[]
+        string[],
+        NodeRow[]
       ]
       const flows = new Map(
         chunks(flowRows, 3).map(([tenant, start, overtaken]) => [
@@ -85,23 +83,13 @@ export const createWaiting = ({ redis, keys, run }: StoreDeps) => {
           }
         ]
       })
-      return { nowMs: Number(now), waiting: Number(waiting), flows, candidates }
+      return { nowMs: Number(now), waiting: Number(waiting), flows, candidates, nodes: nodeRows.flatMap(readNodeRow) }
     },
 
     /** What finished attempts taught about a need. */
     async learned(needId: string): Promise<Learned> {
       const stats = await redis.hgetall(keys.stats(needId))
       return { load: meansOf(stats, 'load'), execution: meansOf(stats, 'execution') }
-    },
-
-    /** The need of the task in a slot, its predicted seconds and when it was claimed. */
-    async inSlot(
-      task: string
-    ): Promise<{ need: Need; needId: string; predictedSeconds: number; claimedMs: number } | undefined> {
-      const [needId, charged, claimedMs] = await redis.hmget(keys.task(task), 'need', 'charged', 'claimedMs')
-      const known = needId ? await need(needId) : undefined
-      if (!known || !needId) return undefined
-      return { need: known, needId, predictedSeconds: Number(charged ?? 0), claimedMs: Number(claimedMs ?? 0) }
     },
 
     /** When the task that waits longest was accepted, its priority's head start included; undefined when none waits. */

@@ -99,14 +99,17 @@ t.test('a task goes from acceptance to its result, one version and one journal e
   t.equal(await claim(ledger, id), 'claimed')
   t.same(await places(ledger, id), ['slot'])
   t.equal((await ledger.tasks.find(id))?.state, 'leased')
-  t.same(await beat(ledger), { kind: 'run', task: id, token: 'token-1' })
+  t.match(await beat(ledger), {
+    kind: 'run',
+    assignment: { record: { id, state: 'leased', attempt: 1 }, token: 'token-1', body: '{"prompt":{}}' }
+  })
   t.equal(await ledger.attempts.start(id, 'token-1'), 'ok')
   t.same(await beat(ledger, 'token-1'), { kind: 'ok' })
   t.equal(await ledger.attempts.output(id, 'token-1', [anOutput]), 'ok')
   t.equal(await ledger.attempts.complete(id, 'token-1', [anOutput], spent), 'ok')
   const record = (await ledger.tasks.find(id))!
   t.match(record, { state: 'succeeded', attempt: 1, node: 'n1', clientId: 'me', metadata: { shotId: 1 }, version: 5 })
-  t.same((await ledger.tasks.result(record)).outputs, [anOutput])
+  t.same(record.result.outputs, [anOutput])
   const journal = await ledger.tasks.journal(id, 0)
   t.same(
     journal.map(entry => [entry.version, entry.type, entry.state]),
@@ -289,7 +292,7 @@ t.test('budgets: node faults wait and end after three, lost leases after ten, ha
   }
   t.equal(await once(id, '4', 'node'), 'failed')
   const record = (await ledger.tasks.find(id))!
-  t.equal((await ledger.tasks.result(record)).error?.code, 'attempts-exhausted')
+  t.equal(record.result.error?.code, 'attempts-exhausted')
   const drained = await enqueue(ledger)
   for (let i = 0; i < 15; i++) t.equal(await once(drained, `d${i}`, 'hand-back'), 'retried')
   const lost = await enqueue(ledger)
@@ -314,7 +317,7 @@ t.test('deadlines: a waiting task expires, a running one fails as timed out and 
       (await ledger.tasks.find(running))?.state === 'failed' && (await ledger.tasks.find(waiting))?.state === 'expired'
     )
   }, 'both run out of time')
-  t.equal((await ledger.tasks.result((await ledger.tasks.find(running))!)).error?.code, 'timed-out')
+  t.equal((await ledger.tasks.find(running))?.result.error?.code, 'timed-out')
   t.same(await beat(ledger, 'token-1'), { kind: 'cancel' })
   t.same((await ledger.waiting.backlog()).queuedByTenant, {})
   t.equal((await ledger.waiting.backlog()).running, 0)

@@ -19,6 +19,8 @@ export type ComfyUi = ReturnType<typeof openComfyUi>
 /** A catalog is read again after so long; option lists change when somebody puts a file there. */
 const catalogMs = 60_000
 const idleLookMs = 2_000
+/** ComfyUI keeps 10,000 prompts in its history and drops the oldest by itself. */
+const maxFinished = 10_000
 
 /** The ComfyUI that this service wraps: its HTTP side, its one observer, and what is known of it. */
 export const openComfyUi = ({ url, node, log }: { url: string; node: string; log: Log }) => {
@@ -28,6 +30,7 @@ export const openComfyUi = ({ url, node, log }: { url: string; node: string; log
   let catalog: KnownCatalog | undefined
   let readAtMs = Number.NEGATIVE_INFINITY
   let stats: SystemStats | undefined
+  const finished = new Set<string>()
   observer.on(change => {
     if (change === 'up' || change === 'restarted') readAtMs = Number.NEGATIVE_INFINITY
   })
@@ -57,6 +60,19 @@ export const openComfyUi = ({ url, node, log }: { url: string; node: string; log
 
     async refreshStats(): Promise<void> {
       stats = await http.systemStats()
+    },
+
+    /** Nobody asks for this prompt any more; its history goes with the next `clearHistory`. */
+    forget: (promptId: string): void => {
+      if (finished.size < maxFinished) finished.add(promptId)
+    },
+
+    /** Removes from ComfyUI's history what was forgotten since the last time. Throws ComfyUiError. */
+    async clearHistory(): Promise<void> {
+      if (finished.size === 0) return
+      const promptIds = [...finished]
+      await http.deleteHistory(promptIds)
+      for (const promptId of promptIds) finished.delete(promptId)
     },
 
     /** Ids of prompts in ComfyUI's queue that this node put there, in this life or an earlier one. */

@@ -3,10 +3,10 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { cancelPrompt } from '@comfy-balancer/comfyui/cancel'
 import type { ObserverChange } from '@comfy-balancer/comfyui/sighting'
 import type { NodeReport } from '@comfy-balancer/contract/node'
-import { isTerminal } from '@comfy-balancer/domain/task-state'
 import { every, type Loop } from '@comfy-balancer/service-kit/every'
 import type { Logger } from '@comfy-balancer/service-kit/logger'
-import type { Intent, Order } from '@comfy-balancer/task-store/nodes'
+import type { Intent } from '@comfy-balancer/task-store/node-record'
+import type { Order, TaskAssignment } from '@comfy-balancer/task-store/nodes'
 import { Attempt, type AttemptDeps } from './attempt/attempt.ts'
 import type { Sampler } from './gpu/sampler.ts'
 import { promptIdOf } from './prompt-id.ts'
@@ -120,7 +120,9 @@ export class NodeAgent {
       this.#statsAtMs = performance.now()
     }
     await this.#chaseLeftovers()
-    if (this.#attempt || !comfyui.observer.state().up) return
+    if (!comfyui.observer.state().up) return
+    await comfyui.clearHistory()
+    if (this.#attempt) return
     if (await comfyui.refreshCatalog()) {
       this.#isRegistered = false
       this.#loops[0]?.wake()
@@ -160,9 +162,10 @@ export class NodeAgent {
 
   async #obey(order: Order, attempt: Attempt | undefined, wish: Wish): Promise<void> {
     if (order.kind === 'run') {
-      if (attempt && attempt.token !== order.token) attempt.abandon('lost')
-      else if (!attempt && wish === 'draining') await this.#decline(order.token)
-      else if (!attempt) await this.#begin(order.task, order.token)
+      const { token } = order.assignment
+      if (attempt && attempt.token !== token) attempt.abandon('lost')
+      else if (!attempt && wish === 'draining') await this.#decline(token)
+      else if (!attempt) this.#begin(order.assignment)
       return
     }
     if (order.kind === 'cancel') attempt?.abandon('cancelled')
@@ -179,15 +182,13 @@ export class NodeAgent {
     await this.#deps.ledger.attempts.release(this.#options.id, token)
   }
 
-  async #begin(task: string, token: string): Promise<void> {
-    const { ledger, logger } = this.#deps
-    const record = await ledger.tasks.find(task)
-    if (record?.token !== token || isTerminal(record.state)) return
-    const log = logger.child({ taskId: task, attempt: record.attempt, nodeId: this.#options.id })
+  #begin(assignment: TaskAssignment): void {
+    const { record, token } = assignment
+    const log = this.#deps.logger.child({ taskId: record.id, attempt: record.attempt, nodeId: this.#options.id })
     const adopt = token === this.#adopted
     log.info({ adopt }, 'attempt taken')
     const reportOccupied = () => this.#reportOccupied()
-    const attempt = new Attempt({ ...this.#deps, node: this.#options.id, log, reportOccupied }, record, token, adopt)
+    const attempt = new Attempt({ ...this.#deps, node: this.#options.id, log, reportOccupied }, assignment, adopt)
     this.#attempt = attempt
     void attempt.done.then(isGone => {
       if (!isGone) this.#leftovers.add(attempt.promptId)

@@ -12,7 +12,7 @@ import type { OutputStore } from '@comfy-balancer/storage/output-store'
 import type { Hints } from '@comfy-balancer/task-store/hints'
 import type { Ledger } from '@comfy-balancer/task-store/ledger'
 import type { StoredOutput } from '@comfy-balancer/task-store/manifest'
-import type { TaskRecord } from '@comfy-balancer/task-store/task-record'
+import type { TaskAssignment } from '@comfy-balancer/task-store/nodes'
 import type { ComfyUi } from '../comfyui.ts'
 import { type InputValues, prepareInputs } from '../inputs/prepare-inputs.ts'
 import { promptIdOf } from '../prompt-id.ts'
@@ -33,7 +33,6 @@ import { createProgressTeller } from './progress-teller.ts'
 import { createSettlement, type Settlement } from './settlement.ts'
 import { createStopwatch, type Stopwatch } from './stopwatch.ts'
 import { loadersOf } from './submission-edits.ts'
-import { untilTaken } from './until-taken.ts'
 
 /** `maxOutputBytes` bounds one file; a prompt silent for `silentMs` hangs; ComfyUI has `cancelMs` to let go of one. */
 export type AttemptLimits = { readonly maxOutputBytes: number; readonly silentMs: number; readonly cancelMs: number }
@@ -78,7 +77,7 @@ export class Attempt {
   /** Resolves when the slot is given back; with false when ComfyUI did not let go of the prompt. Never rejects. */
   readonly done: Promise<boolean>
   readonly #deps: AttemptDeps
-  readonly #record: TaskRecord
+  readonly #assignment: TaskAssignment
   readonly #settlement: Settlement
   readonly #logTail = createLogTail(maxLogCharacters)
   readonly #abort = new AbortController()
@@ -88,9 +87,10 @@ export class Attempt {
   #reason: AbandonReason | undefined
   #isStuck = false
 
-  constructor(deps: AttemptDeps, record: TaskRecord, token: string, adopt: boolean) {
+  constructor(deps: AttemptDeps, assignment: TaskAssignment, adopt: boolean) {
+    const { record, token } = assignment
     this.#deps = deps
-    this.#record = record
+    this.#assignment = assignment
     this.task = record.id
     this.token = token
     this.promptId = promptIdOf(record.id, token)
@@ -131,7 +131,7 @@ export class Attempt {
   async #live(adopt: boolean): Promise<boolean> {
     const { log } = this.#deps
     try {
-      await this.#run(await this.#plan(), adopt)
+      await this.#run(this.#plan(), adopt)
     } catch (err) {
       log.error({ err, errorSource: 'ours' }, 'attempt broke off')
       this.#abort.abort()
@@ -141,10 +141,8 @@ export class Attempt {
     return !this.#isStuck
   }
 
-  async #plan(): Promise<Plan> {
-    const { tasks, waiting } = this.#deps.ledger
-    const ask = () => Promise.all([tasks.body(this.task), waiting.need(this.#record.need)])
-    const [body, need] = await untilTaken(ask, this.#deps.log)
+  #plan(): Plan {
+    const { body, need } = this.#assignment
     const read = body === undefined ? undefined : readRequest(body)
     if (body === undefined || !need || !read || 'flaws' in read) throw new Error('the request cannot be read any more')
     return { body, need, workflow: read.workflow }
@@ -177,7 +175,7 @@ export class Attempt {
     const { comfyui, egress, log } = this.#deps
     const capability = comfyui.catalog()?.capability
     if (!capability) return new Map()
-    const preparation = { workflow, outputs: this.#record.outputs, capability, signal: this.#abort.signal }
+    const preparation = { workflow, outputs: this.#assignment.record.outputs, capability, signal: this.#abort.signal }
     try {
       return await prepareInputs(preparation, { http: comfyui.http, egress, log })
     } catch (err) {
@@ -186,7 +184,7 @@ export class Attempt {
   }
 
   async #execute(plan: Prepared, adopt: boolean, listen: (event: PromptEvent) => void): Promise<Verdict> {
-    const { outputs, timeoutSeconds } = this.#record
+    const { outputs, timeoutSeconds } = this.#assignment.record
     const { promptId, token } = this
     const { silentMs } = this.#deps.limits
     const signal = this.#abort.signal
@@ -220,7 +218,7 @@ export class Attempt {
 
   #collector(workflow: Workflow): Collector {
     const { comfyui, store, ledger, limits, log } = this.#deps
-    const { tenant, attempt } = this.#record
+    const { tenant, attempt } = this.#assignment.record
     const { task, token } = this
     const onStored = (outputs: readonly StoredOutput[]): void => {
       ledger.attempts.output(task, token, outputs).catch(err => log.warn({ err }, 'output not shown yet'))
@@ -287,10 +285,11 @@ export class Attempt {
     await reportOccupied()
   }
 
-  /** Nobody has to wait until ComfyUI has forgotten the prompt. */
+  /** Settling an attempt that still counted has emptied the slot. */
   async #giveBack(): Promise<void> {
     const { comfyui, ledger, log, node } = this.#deps
-    comfyui.http.deleteHistory(this.promptId).catch(err => log.debug({ err }, 'history not deleted'))
+    comfyui.forget(this.promptId)
+    if (this.#settlement.hasEmptiedSlot()) return
     await ledger.attempts
       .release(node, this.token)
       .catch(err => log.warn({ err }, 'slot not released; its lease will end it'))

@@ -18,6 +18,8 @@ export const createSettlement = (record: TaskRecord, token: string, { ledger, st
   const { id: task, tenant } = record
   const { attempts } = ledger
 
+  let hasEmptiedSlot = false
+
   const removeOutputs = async (): Promise<void> => {
     await store
       .remove(`${taskFolder({ tenant, taskId: task })}/${token}`)
@@ -25,10 +27,14 @@ export const createSettlement = (record: TaskRecord, token: string, { ledger, st
   }
 
   return {
+    /** Whether the ledger took what it was told, and with it the slot from this attempt. */
+    hasEmptiedSlot: (): boolean => hasEmptiedSlot,
+
     /** The result counts, unless the ledger has given the task to another attempt or ended it meanwhile. */
     async succeed(outputs: readonly StoredOutput[], spent: Spent): Promise<void> {
       const answer = await untilTaken(() => attempts.complete(task, token, outputs, spent), log)
-      if (answer === 'ok') return log.info({ ...spent, outputs: outputs.length }, 'task succeeded')
+      hasEmptiedSlot = answer === 'ok'
+      if (hasEmptiedSlot) return log.info({ ...spent, outputs: outputs.length }, 'task succeeded')
       log.warn({ answer }, 'late result refused')
       await removeOutputs()
     },
@@ -36,6 +42,7 @@ export const createSettlement = (record: TaskRecord, token: string, { ledger, st
     /** The task fails for good. */
     async fail({ problem }: Extract<Outcome, { kind: 'failed' }>, gpuSeconds: number): Promise<void> {
       const answer = await untilTaken(() => attempts.fail(task, token, problem, gpuSeconds), log)
+      hasEmptiedSlot = answer === 'failed'
       const { code, detail: reason } = problem
       const errorSource = code === 'input-unavailable' ? 'ours' : 'comfyui'
       log.warn({ errorSource, code, reason, answer }, 'task failed')
@@ -48,6 +55,7 @@ export const createSettlement = (record: TaskRecord, token: string, { ledger, st
       const backoff = backoffMs(record.attempt - 1, Math.random())
       const retry = { class: retryClass, exhausted, backoffMs: backoff }
       const answer = await untilTaken(() => attempts.retry(task, token, retry), log)
+      hasEmptiedSlot = answer === 'retried' || answer === 'failed'
       log.warn({ errorSource, class: retryClass, reason, answer }, 'attempt gave no result')
       await removeOutputs()
     },

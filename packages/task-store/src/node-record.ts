@@ -1,0 +1,69 @@
+import type { NodeReport } from '@comfy-balancer/contract/node'
+import { flatHash } from './task-record.ts'
+
+/** What a node is willing to do; `occupied` means that its ComfyUI is away or used by others. */
+export type Intent = 'ready' | 'draining' | 'occupied'
+
+/** The attempt in a node's slot. `predictedSeconds` is what was charged for it when it was claimed. */
+export type Slot = {
+  readonly task: string
+  readonly token: string
+  readonly needId: string | undefined
+  readonly predictedSeconds: number
+  readonly claimedMs: number
+}
+
+/** A node as the ledger holds it. */
+export type NodeRecord = {
+  readonly id: string
+  readonly epoch: string
+  readonly url: string
+  readonly labels: Readonly<Record<string, string>>
+  readonly catalog: string
+  /** Digest of the names of its input files. */
+  readonly files: string
+  readonly report: NodeReport
+  readonly intent: Intent
+  readonly quarantinedUntilMs: number
+  readonly slot: Slot | undefined
+  /** Its last heartbeat; a node known to be gone counts as silent at once. */
+  readonly lastBeatMs: number
+}
+
+/** A node as the scripts answer it: id, last heartbeat, hash, and need, predicted seconds and time of the claim of the task in its slot. */
+export type NodeRow = [id: string, beatMs: string, hash: string[], held: (string | null)[]]
+
+/** Reads a script's row; nothing for a node that is not known. */
+export const readNodeRow = ([id, beatMs, row, held]: NodeRow): NodeRecord[] => {
+  const hash = flatHash(row)
+  if (!hash.epoch) return []
+  return [
+    {
+      id,
+      epoch: hash.epoch,
+      url: hash.url ?? '',
+      labels: JSON.parse(hash.labels ?? '{}'),
+      catalog: hash.catalog ?? '',
+      files: hash.files ?? '',
+      report: JSON.parse(hash.report ?? '{}'),
+      intent: (hash.intent ?? 'occupied') as Intent,
+      quarantinedUntilMs: Number(hash.quarantinedUntilMs ?? 0),
+      slot: slotOf(hash, held),
+      lastBeatMs: Number(beatMs)
+    }
+  ]
+}
+
+const slotOf = (
+  { slotTask, slotToken }: Readonly<Record<string, string>>,
+  [needId, predictedSeconds, claimedMs]: readonly (string | null)[]
+): Slot | undefined => {
+  if (!slotTask || !slotToken) return undefined
+  return {
+    task: slotTask,
+    token: slotToken,
+    needId: needId ?? undefined,
+    predictedSeconds: Number(predictedSeconds ?? 0),
+    claimedMs: Number(claimedMs ?? 0)
+  }
+}
