@@ -1,10 +1,13 @@
 import type { Static, TSchema, TUnsafe } from '@sinclair/typebox'
 import { Type } from '@sinclair/typebox'
+import type { Scope } from './scope.ts'
 
 /** One HTTP route, declared once: the server routes by it, OpenAPI is drawn from it and the client is typed by it. */
 export type Endpoint = {
-  readonly method: 'GET' | 'POST' | 'DELETE'
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
   readonly url: string
+  /** What a key must be allowed to do; null: open to anybody. */
+  readonly scope: Scope | null
   readonly schema: {
     readonly operationId: string
     readonly summary: string

@@ -7,7 +7,15 @@ import { Health } from './probe.ts'
 import { Problem } from './problem.ts'
 import { Task, TaskId, TaskList, TaskState } from './task.ts'
 
-const problems = { 400: ref(Problem), 404: ref(Problem), 500: ref(Problem), 503: ref(Problem) } as const
+const problems = {
+  400: ref(Problem),
+  401: ref(Problem),
+  403: ref(Problem),
+  404: ref(Problem),
+  429: ref(Problem),
+  500: ref(Problem),
+  503: ref(Problem)
+} as const
 const TaskParams = Type.Object({ id: TaskId })
 const WaitSeconds = Type.Integer({
   minimum: 0,
@@ -18,6 +26,7 @@ const WaitSeconds = Type.Integer({
 export const generate = {
   method: 'POST',
   url: '/api/v1/generate',
+  scope: 'tasks:write',
   schema: {
     operationId: 'generate',
     summary: 'Accept a workflow as a task',
@@ -38,7 +47,6 @@ export const generate = {
       413: ref(Problem),
       415: ref(Problem),
       422: ref(Problem),
-      429: ref(Problem),
       ...problems
     }
   }
@@ -47,6 +55,7 @@ export const generate = {
 export const getTask = {
   method: 'GET',
   url: '/api/v1/tasks/:id',
+  scope: 'tasks:read',
   schema: {
     operationId: 'getTask',
     summary: 'The task as it is now, or as soon as its state changes',
@@ -60,6 +69,7 @@ export const getTask = {
 export const cancelTask = {
   method: 'DELETE',
   url: '/api/v1/tasks/:id',
+  scope: 'tasks:write',
   schema: {
     operationId: 'cancelTask',
     summary: 'Cancel a queued or running task',
@@ -72,6 +82,7 @@ export const cancelTask = {
 export const listTasks = {
   method: 'GET',
   url: '/api/v1/tasks',
+  scope: 'tasks:read',
   schema: {
     operationId: 'listTasks',
     summary: 'Tasks, newest first',
@@ -91,6 +102,7 @@ export const listTasks = {
 export const followTask = {
   method: 'GET',
   url: '/api/v1/tasks/:id/events',
+  scope: 'tasks:read',
   schema: {
     operationId: 'followTask',
     summary: 'Server-Sent Events of a task, resumable with Last-Event-ID',
@@ -108,6 +120,7 @@ export const followTask = {
 export const getTaskLogs = {
   method: 'GET',
   url: '/api/v1/tasks/:id/logs',
+  scope: 'tasks:read',
   schema: {
     operationId: 'getTaskLogs',
     summary: "ComfyUI's own log lines during this task's attempts, at most 64 KiB, as text",
@@ -124,6 +137,7 @@ export const getTaskLogs = {
 export const getOutput = {
   method: 'GET',
   url: '/api/v1/tasks/:id/outputs/:output',
+  scope: 'tasks:read',
   schema: {
     operationId: 'getOutput',
     summary: 'The bytes of an output; Range and If-None-Match are honoured',
@@ -139,6 +153,7 @@ export const getOutput = {
 export const listNodes = {
   method: 'GET',
   url: '/api/v1/nodes',
+  scope: 'nodes:read',
   schema: {
     operationId: 'listNodes',
     summary: 'Every node of the fleet',
@@ -150,6 +165,7 @@ export const listNodes = {
 export const getNode = {
   method: 'GET',
   url: '/api/v1/nodes/:id',
+  scope: 'nodes:read',
   schema: {
     operationId: 'getNode',
     summary: 'One node; a comfy-service answers for itself under the id self',
@@ -162,6 +178,7 @@ export const getNode = {
 export const getFleet = {
   method: 'GET',
   url: '/api/v1/fleet',
+  scope: 'nodes:read',
   schema: {
     operationId: 'getFleet',
     summary: 'The fleet in numbers',
@@ -173,6 +190,7 @@ export const getFleet = {
 export const livez = {
   method: 'GET',
   url: '/livez',
+  scope: null,
   schema: {
     operationId: 'livez',
     summary: 'The process is alive',
@@ -184,6 +202,7 @@ export const livez = {
 export const readyz = {
   method: 'GET',
   url: '/readyz',
+  scope: null,
   schema: {
     operationId: 'readyz',
     summary: 'The process can do its work',

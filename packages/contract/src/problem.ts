@@ -19,6 +19,7 @@ export const problemTable = {
   'input-url-blocked': { status: 422, title: 'An input URL may not be fetched' },
   'no-capable-node': { status: 422, title: 'No node has what the workflow needs' },
   'idempotency-key-reused': { status: 422, title: 'The idempotency key belongs to another request' },
+  'rate-limited': { status: 429, title: 'Too many requests in a short time' },
   'quota-exceeded': { status: 429, title: 'The quota is used up' },
   'internal-error': { status: 500, title: 'Something went wrong on our side' },
   'queue-full': { status: 503, title: 'The queue is full' },

@@ -1,7 +1,16 @@
+import type { Scope } from '@comfy-balancer/contract/scope'
+import type { Caller } from './caller.ts'
+
 declare module 'fastify' {
   interface FastifyRequest {
     /** The body as it came, so that numbers keep their digits; undefined without a body. */
     bodyText: string | undefined
+    /** Who asks: the tenant of the API key, or `default` without keys. */
+    caller: Caller
+  }
+  interface FastifyContextConfig {
+    /** What a key must be allowed to do here; null: open to anybody. */
+    scope?: Scope | null
   }
   interface FastifyInstance {
     openStreams: OpenStreams

@@ -41,6 +41,7 @@ export const route = <const E extends Endpoint>(
   const status = successStatus(endpoint)
   const options = {
     ...more,
+    config: { ...more.config, scope: endpoint.scope },
     method: endpoint.method,
     url: endpoint.url,
     schema: endpoint.schema,

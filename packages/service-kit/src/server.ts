@@ -5,6 +5,7 @@ import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import { uuidv7 } from 'uuidv7'
+import { anybody } from './caller.ts'
 import { takeJsonBodies } from './json-body.ts'
 import type { Logger } from './logger.ts'
 import { refuseUnknownRoutes } from './method-not-allowed.ts'
@@ -55,7 +56,9 @@ export const createServer = async ({ logger, config, info }: ServerOptions): Pro
   }) as unknown as App
   const warning = authWarning(config)
   if (warning !== undefined) logger.warn({ host: config.HOST }, warning)
+  app.decorateRequest('caller')
   app.addHook('onRequest', async (request, reply) => {
+    request.caller = anybody
     reply.header('x-request-id', request.id).header('x-content-type-options', 'nosniff')
   })
   app.setErrorHandler((error, request, reply) => answerError(error, request, reply))

@@ -2,16 +2,18 @@ import { createHash } from 'node:crypto'
 import type { GenerateRequest } from '@comfy-balancer/contract/generate'
 import { type Admission, admit } from '@comfy-balancer/domain/admission'
 import type { Flaw } from '@comfy-balancer/domain/workflow'
+import type { Caller } from '@comfy-balancer/service-kit/caller'
 import { blockedUrlFlaws } from '@comfy-balancer/service-kit/input-urls'
 import { Refusal } from '@comfy-balancer/service-kit/problems'
 import { uuidv7obj } from 'uuidv7'
-import { defaultTenant, type TaskApiDeps } from './deps.ts'
+import type { TaskApiDeps } from './deps.ts'
 import { fromLedger } from './ledger-errors.ts'
 
 const maxMetadataBytes = 4_096
 
-/** A request to accept: its parsed form, its text and its idempotency key. */
+/** A request to accept: whose it is, its parsed form, its text and its idempotency key. */
 export type Submission = {
+  readonly caller: Caller
   readonly body: GenerateRequest
   readonly text: string
   readonly idempotencyKey: string | undefined
@@ -20,7 +22,7 @@ export type Submission = {
 /** Admits a request and writes it into the ledger. Answers the task's id, and whether it had been accepted before. Throws a Refusal. */
 export const accept = async (
   deps: TaskApiDeps,
-  { body, text, idempotencyKey }: Submission
+  { caller, body, text, idempotencyKey }: Submission
 ): Promise<{ id: string; replayed: boolean }> => {
   if (deps.isDraining()) throw new Refusal('draining', 'This service is shutting down; send the request to another one')
   const metadata = metadataOf(body)
@@ -28,7 +30,7 @@ export const accept = async (
   const accepted = await fromLedger(
     deps.ledger.tasks.enqueue({
       id: `task_${uuidv7obj().toHex()}`,
-      tenant: defaultTenant,
+      tenant: caller.tenant,
       body: text,
       need,
       outputs,

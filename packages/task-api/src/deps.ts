@@ -28,6 +28,3 @@ export type TaskApiDeps = {
   readonly isDraining: () => boolean
   readonly defaults: { readonly timeoutSeconds: number; readonly deadlineSeconds: number }
 }
-
-/** Whose task it is. Until there are keys everything belongs to one tenant. */
-export const defaultTenant = 'default'

@@ -1,17 +1,18 @@
+import type { Caller } from '@comfy-balancer/service-kit/caller'
 import { Refusal } from '@comfy-balancer/service-kit/problems'
 import type { FoundTask } from '@comfy-balancer/task-store/tasks'
-import { defaultTenant, type TaskApiDeps } from './deps.ts'
+import type { TaskApiDeps } from './deps.ts'
 import { fromLedger } from './ledger-errors.ts'
 
-/** The record of a task, or a Refusal: `gone` past its retention, `not-found` otherwise. */
-export const findTask = async (deps: TaskApiDeps, id: string): Promise<FoundTask> => {
-  const record = await fromLedger(deps.ledger.tasks.find(id, defaultTenant))
+/** The record of a caller's task, or a Refusal: `gone` past its retention, `not-found` otherwise, also for another tenant's. */
+export const findTask = async (deps: TaskApiDeps, caller: Caller, id: string): Promise<FoundTask> => {
+  const record = await fromLedger(deps.ledger.tasks.find(id, caller.tenant))
   if (record) return record
-  throw await missingTask(deps, id)
+  throw await missingTask(deps, caller, id)
 }
 
 /** What to throw for a task that is not there: `gone` past its retention, else `not-found`, also for another tenant's. */
-export const missingTask = async ({ ledger }: TaskApiDeps, id: string): Promise<Refusal> =>
-  (await fromLedger(ledger.tasks.isGone(id, defaultTenant)))
+export const missingTask = async ({ ledger }: TaskApiDeps, { tenant }: Caller, id: string): Promise<Refusal> =>
+  (await fromLedger(ledger.tasks.isGone(id, tenant)))
     ? new Refusal('gone', `${id} is past its retention`)
     : new Refusal('not-found', `There is no task ${id}`)

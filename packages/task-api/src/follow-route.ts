@@ -18,7 +18,7 @@ const stalledMs = 60_000
 /** Adds the Server-Sent Events of a task: its journal from where the reader left off, and progress in between. */
 export const followRoute = (app: App, deps: TaskApiDeps, waits: Waits): void => {
   route(app, followTask, async (request, reply) => {
-    const record = await findTask(deps, request.params.id)
+    const record = await findTask(deps, request.caller, request.params.id)
     const after = Number(request.headers['last-event-id'] ?? 0)
     const abort = new AbortController()
     const done = app.openStreams.add(() => abort.abort())

@@ -11,7 +11,7 @@ import { findTask } from './find-task.ts'
 /** Adds the bytes of outputs: streamed, with Range and ETag. */
 export const outputRoute = (app: App, deps: TaskApiDeps): void => {
   route(app, getOutput, async (request, reply) => {
-    const record = await findTask(deps, request.params.id)
+    const record = await findTask(deps, request.caller, request.params.id)
     const output = record.result.outputs.find(one => `${one.attempt}-${one.index}` === request.params.output)
     if (!output) throw new Refusal('not-found', `${record.id} has no output ${request.params.output}`)
     describe(reply, output)

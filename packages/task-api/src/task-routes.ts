@@ -7,7 +7,7 @@ import type { FoundTask } from '@comfy-balancer/task-store/tasks'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { accept } from './accept.ts'
 import { readCursor, writeCursor } from './cursor.ts'
-import { defaultTenant, type TaskApiDeps } from './deps.ts'
+import type { TaskApiDeps } from './deps.ts'
 import { findTask, missingTask } from './find-task.ts'
 import { followRoute } from './follow-route.ts'
 import { fromLedger } from './ledger-errors.ts'
@@ -25,12 +25,13 @@ export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
 
   route(app, generate, async (request, reply) => {
     const { id, replayed } = await accept(deps, {
+      caller: request.caller,
       body: request.body,
       text: request.bodyText ?? '',
       idempotencyKey: request.headers['idempotency-key']
     })
     if (!replayed) request.log.info({ taskId: id }, 'task accepted')
-    const record = await findTask(deps, id)
+    const record = await findTask(deps, request.caller, id)
     const seconds = preferredWait(request.headers.prefer)
     if (seconds > 0) reply.header('preference-applied', `wait=${seconds}`)
     const now = await fromLedger(waits.forEnd(record, seconds, callerGone(request, reply)))
@@ -41,7 +42,7 @@ export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
   })
 
   route(app, getTask, async (request, reply) => {
-    const record = await findTask(deps, request.params.id)
+    const record = await findTask(deps, request.caller, request.params.id)
     const seconds = request.query.wait ?? preferredWait(request.headers.prefer as string | undefined)
     const now = await fromLedger(waits.forChange(record, seconds, callerGone(request, reply)))
     if (!isTerminal(now.state)) reply.header('retry-after', String(retryAfterSeconds))
@@ -51,23 +52,23 @@ export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
 
   route(app, cancelTask, async request => {
     const { id } = request.params
-    const answer = await fromLedger(ledger.tasks.cancel(id, defaultTenant))
-    if (answer === 'not-found') throw await missingTask(deps, id)
+    const answer = await fromLedger(ledger.tasks.cancel(id, request.caller.tenant))
+    if (answer === 'not-found') throw await missingTask(deps, request.caller, id)
     if (answer !== 'cancelled') {
       throw new Refusal('task-already-finished', `${id} has ${answer}; only a task that has not ended can be cancelled`)
     }
     request.log.info({ taskId: id }, 'task cancelled')
-    return fromLedger(viewTask(ledger, await findTask(deps, id)))
+    return fromLedger(viewTask(ledger, await findTask(deps, request.caller, id)))
   })
 
   route(app, listTasks, async request => {
     const { state, limit = 50, cursor } = request.query
     const before = cursor === undefined ? undefined : readCursor(cursor)
-    return fromLedger(listPage(deps, { state, limit, before }))
+    return fromLedger(listPage(deps, { tenant: request.caller.tenant, state, limit, before }))
   })
 
   route(app, getTaskLogs, async (request, reply) => {
-    const { id } = await findTask(deps, request.params.id)
+    const { id } = await findTask(deps, request.caller, request.params.id)
     const text = await fromLedger(ledger.tasks.log(id))
     return reply.type('text/plain; charset=utf-8').header('cache-control', 'no-store').send(text)
   })
@@ -94,18 +95,23 @@ const callerGone = (request: FastifyRequest, reply: FastifyReply): AbortSignal =
 /** A filtered page may need several reads; so many at most, then the cursor goes on from there. */
 const maxReads = 20
 
-type Page = { readonly state: string | undefined; readonly limit: number; readonly before: string | undefined }
+type Page = {
+  readonly tenant: string
+  readonly state: string | undefined
+  readonly limit: number
+  readonly before: string | undefined
+}
 
-const listPage = async ({ ledger }: TaskApiDeps, { state, limit, before }: Page) => {
+const listPage = async ({ ledger }: TaskApiDeps, { tenant, state, limit, before }: Page) => {
   const found: FoundTask[] = []
   let last = before
   let isMore = true
   for (let i = 0; i < maxReads && isMore && found.length < limit; i++) {
-    const ids = await ledger.tasks.list(defaultTenant, last, limit)
+    const ids = await ledger.tasks.list(tenant, last, limit)
     isMore = ids.length === limit
     for (const id of ids) {
       last = id
-      const record = await ledger.tasks.find(id, defaultTenant)
+      const record = await ledger.tasks.find(id, tenant)
       if (record && (state === undefined || shownState(record.state) === state)) found.push(record)
       if (found.length === limit) break
     }
