@@ -1,13 +1,22 @@
-import { createHash, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { constants } from 'node:fs'
 import { type FileHandle, lstat, mkdir, open, readdir, realpath, rename, rm, statfs, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { addAbortSignal, Readable } from 'node:stream'
-import type { ByteRange, OpenOutput, OutputStore, StoredOutput } from './output-store.ts'
-import { StorageError } from './output-store.ts'
+import { type MeteredBody, meterBody } from './metered-body.ts'
+import {
+  type ByteRange,
+  type ObjectBody,
+  type ObjectStore,
+  type OpenObject,
+  type Page,
+  type PutLimits,
+  type PutResult,
+  StorageError,
+  type StoredObject
+} from './object-store.ts'
 import { refuseLinkedParents, resolveInside } from './safe-path.ts'
 
-/** Where outputs are kept and how much of the disk is left alone. */
+/** Where objects are kept and how much of the disk is left alone. */
 export type FolderStoreOptions = {
   readonly folder: string
   /** Below this much free space nothing is stored. Default 256 MiB. */
@@ -19,28 +28,30 @@ const staleMs = 86_400_000
 const defaultList = 1000
 
 /**
- * Keeps outputs in a folder, which may be shared between machines. The folder is made when missing; one that cannot be written or is
+ * Keeps objects in a folder, which may be shared between machines. The folder is made when missing; one that cannot be written or is
  * full is an error here, at the start. Files arrive under another name and are renamed when complete; what a crash left half written
  * is removed after a day.
  */
 export const createFolderStore = async ({
   folder,
   minFreeBytes = 268_435_456
-}: FolderStoreOptions): Promise<OutputStore> => {
+}: FolderStoreOptions): Promise<ObjectStore> => {
   const root = await prepare(folder, minFreeBytes)
   return {
     put: (path, body, limits) => put({ root, minFreeBytes }, path, body, limits),
-    open: (path, range) => openOutput(root, path, range),
+    open: (path, range) => openObject(root, path, range),
     remove: async prefix => {
       const absolute = resolveInside(root, prefix)
       await refuseLinkedParents(root, absolute)
       await rm(absolute, { recursive: true, force: true, maxRetries: 2 })
     },
-    list: async (prefix, limit = defaultList) => {
-      const found: StoredOutput[] = []
-      await walk(root, prefix, limit, found)
+    stat: path => statObject(root, path),
+    list: async (prefix, page = {}) => {
+      const found: StoredObject[] = []
+      await walk(root, prefix, page, found)
       return found
-    }
+    },
+    close: async () => {}
   }
 }
 
@@ -81,55 +92,29 @@ type Root = { readonly root: string; readonly minFreeBytes: number }
 const put = async (
   { root, minFreeBytes }: Root,
   path: string,
-  body: Parameters<OutputStore['put']>[1],
-  limits: Parameters<OutputStore['put']>[2]
-): Promise<{ bytes: number; sha256: string }> => {
+  body: ObjectBody,
+  limits: PutLimits
+): Promise<PutResult> => {
   const target = resolveInside(root, path)
   const temporary = join(root, incoming, randomUUID())
+  const metered = meterBody(body, limits)
   try {
-    const [stored] = await allSettledOrThrow([
-      write(temporary, body, limits),
-      makeFolderOf(root, target),
-      refuseWhenFull(root, minFreeBytes)
-    ])
+    await allSettledOrThrow([write(temporary, metered), makeFolderOf(root, target), refuseWhenFull(root, minFreeBytes)])
     await moveInto(root, temporary, target)
-    return stored
+    return metered.measured()
   } catch (error) {
-    if (body instanceof Readable) body.destroy()
+    metered.abandon()
     await rm(temporary, { force: true }).catch(() => undefined)
     throw typed(error)
   }
 }
 
-const write = async (
-  file: string,
-  body: Parameters<OutputStore['put']>[1],
-  { maxBytes, signal }: Parameters<OutputStore['put']>[2]
-): Promise<{ bytes: number; sha256: string }> => {
+const write = async (file: string, metered: MeteredBody): Promise<void> => {
   const handle = await open(file, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o640)
   try {
-    const hash = createHash('sha256')
-    let bytes = 0
-    for await (const chunk of chunksOf(body, signal)) {
-      bytes += chunk.byteLength
-      if (bytes > maxBytes) throw new StorageError('too-large', `the output is larger than ${maxBytes} bytes`)
-      hash.update(chunk)
-      await handle.writeFile(chunk)
-    }
-    return { bytes, sha256: hash.digest('hex') }
+    for await (const chunk of metered.chunks()) await handle.writeFile(chunk)
   } finally {
     await handle.close()
-  }
-}
-
-async function* chunksOf(body: Parameters<OutputStore['put']>[1], signal?: AbortSignal): AsyncGenerator<Uint8Array> {
-  if (body instanceof Uint8Array) return yield body
-  const stream = body instanceof Readable ? body : Readable.from(body)
-  if (signal !== undefined) addAbortSignal(signal, stream)
-  try {
-    for await (const chunk of stream) yield typeof chunk === 'string' ? Buffer.from(chunk) : chunk
-  } catch (cause) {
-    throw new StorageError('interrupted', 'the bytes of the output broke off', { cause })
   }
 }
 
@@ -164,7 +149,7 @@ const refuseLinkedAncestors = async (root: string, target: string): Promise<void
     throw new StorageError('unsafe-path', 'the path does not stay inside the store')
 }
 
-const openOutput = async (root: string, path: string, range?: ByteRange): Promise<OpenOutput | undefined> => {
+const openObject = async (root: string, path: string, range?: ByteRange): Promise<OpenObject | undefined> => {
   const absolute = resolveInside(root, path)
   let handle: FileHandle | undefined
   try {
@@ -177,7 +162,7 @@ const openOutput = async (root: string, path: string, range?: ByteRange): Promis
     return { stream: handle.createReadStream({ start, end }), bytes: stats.size, start, end }
   } catch (error) {
     await handle?.close()
-    if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined
+    if (isAbsent(error)) return undefined
     throw typed(error)
   }
 }
@@ -186,26 +171,44 @@ const within = (bytes: number, range: ByteRange | undefined): { start: number; e
   if (range === undefined) return { start: 0, end: bytes - 1 }
   const end = Math.min(range.end ?? bytes - 1, bytes - 1)
   const isRight = Number.isSafeInteger(range.start) && range.start >= 0 && range.start < bytes && end >= range.start
-  if (!isRight) throw new StorageError('bad-range', `the output has ${bytes} bytes`)
+  if (!isRight) throw new StorageError('bad-range', `the object has ${bytes} bytes`)
   return { start: range.start, end }
 }
 
-const walk = async (root: string, prefix: string, limit: number, found: StoredOutput[]): Promise<void> => {
+const statObject = async (root: string, path: string): Promise<StoredObject | undefined> => {
+  const absolute = resolveInside(root, path)
+  await refuseLinkedParents(root, absolute)
+  try {
+    const stats = await lstat(absolute)
+    return stats.isFile() ? { path, bytes: stats.size, modifiedMs: stats.mtimeMs } : undefined
+  } catch (error) {
+    if (isAbsent(error)) return undefined
+    throw typed(error)
+  }
+}
+
+/** In the order of whole paths, as S3 lists: a folder stands where its name with a slash does. */
+const walk = async (root: string, prefix: string, page: Page, found: StoredObject[]): Promise<void> => {
+  const { limit = defaultList, after = '' } = page
   const absolute = resolveInside(root, prefix)
   await refuseLinkedParents(root, absolute)
   const entries = await readdir(absolute, { withFileTypes: true }).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return []
+    if (isAbsent(error)) return []
     throw typed(error)
   })
-  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+  const named = entries.map(entry => ({ entry, path: `${prefix}/${entry.name}${entry.isDirectory() ? '/' : ''}` }))
+  for (const { entry, path } of named.sort((a, b) => (a.path < b.path ? -1 : 1))) {
     if (found.length >= limit) return
-    const path = `${prefix}/${entry.name}`
-    if (entry.isDirectory()) await walk(root, path, limit, found)
-    if (!entry.isFile()) continue
+    if (path <= after && !after.startsWith(path)) continue
+    if (entry.isDirectory()) await walk(root, path.slice(0, -1), page, found)
+    if (!entry.isFile() || path <= after) continue
     const stats = await lstat(join(absolute, entry.name)).catch(() => undefined)
-    if (stats !== undefined) found.push({ path, bytes: stats.size })
+    if (stats !== undefined) found.push({ path, bytes: stats.size, modifiedMs: stats.mtimeMs })
   }
 }
+
+const isAbsent = (error: unknown): boolean =>
+  ['ENOENT', 'ENOTDIR', 'ELOOP'].includes((error as NodeJS.ErrnoException).code ?? '')
 
 const typed = (error: unknown): unknown => {
   const { code } = error as NodeJS.ErrnoException

@@ -1,6 +1,6 @@
 import { realpath } from 'node:fs/promises'
 import { dirname, isAbsolute, relative, resolve, sep } from 'node:path'
-import { StorageError } from './output-store.ts'
+import { StorageError } from './object-store.ts'
 
 const maxPath = 1024
 

@@ -5,7 +5,7 @@ import { egressRulesOf } from '@comfy-balancer/service-kit/egress-config'
 import type { Logger } from '@comfy-balancer/service-kit/logger'
 import { probes } from '@comfy-balancer/service-kit/probes'
 import { createServer } from '@comfy-balancer/service-kit/server'
-import type { OutputStore } from '@comfy-balancer/storage/output-store'
+import type { ObjectStore } from '@comfy-balancer/storage/object-store'
 import { nodeRoutes } from '@comfy-balancer/task-api/node-routes'
 import { taskRoutes } from '@comfy-balancer/task-api/task-routes'
 import { limitsOf } from '@comfy-balancer/task-store/config'
@@ -17,7 +17,7 @@ import { version } from './version.ts'
 
 export type AppDeps = {
   readonly connection: Connection
-  readonly store: OutputStore
+  readonly store: ObjectStore
   readonly logger: Logger
   readonly balancer: string
 }

@@ -3,7 +3,7 @@ import type { Catalog } from '@comfy-balancer/contract/catalog'
 import { problem } from '@comfy-balancer/contract/problem'
 import type { Task } from '@comfy-balancer/contract/task'
 import { createLogger } from '@comfy-balancer/service-kit/logger'
-import type { OutputStore } from '@comfy-balancer/storage/output-store'
+import type { ObjectStore } from '@comfy-balancer/storage/object-store'
 import { connect } from '@comfy-balancer/task-store/connection'
 import { openScratchLedger } from '@comfy-balancer/task-store/scratch-ledger'
 import t, { type Test } from 'tap'
@@ -49,7 +49,7 @@ const open = async (t: Test, { withNode = true } = {}) => {
       stream: Readable.from([bytes.subarray(range?.start ?? 0, (range?.end ?? 9) + 1)])
     })
   }
-  const app = await createApp(config, { connection, store: store as unknown as OutputStore, logger, balancer: 'b1' })
+  const app = await createApp(config, { connection, store: store as unknown as ObjectStore, logger, balancer: 'b1' })
   const url = await app.server.listen({ host: '127.0.0.1', port: 0 })
   const report = {
     comfyui: { up: true, version: '0.3.64', queueRemaining: 0, foreign: 0 },

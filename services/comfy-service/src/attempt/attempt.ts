@@ -8,7 +8,7 @@ import { foldPath, modelsOf } from '@comfy-balancer/domain/capability'
 import type { Workflow } from '@comfy-balancer/domain/workflow'
 import type { Egress } from '@comfy-balancer/service-kit/egress'
 import type { Log } from '@comfy-balancer/service-kit/log'
-import type { OutputStore } from '@comfy-balancer/storage/output-store'
+import type { ObjectStore } from '@comfy-balancer/storage/object-store'
 import type { Hints } from '@comfy-balancer/task-store/hints'
 import type { Ledger } from '@comfy-balancer/task-store/ledger'
 import type { StoredOutput } from '@comfy-balancer/task-store/manifest'
@@ -42,7 +42,7 @@ export type AttemptDeps = {
   readonly hints: Hints
   readonly comfyui: ComfyUi
   readonly residency: Residency
-  readonly store: OutputStore
+  readonly store: ObjectStore
   readonly egress: Pick<Egress, 'fetch'>
   readonly log: Log
   readonly node: string

@@ -3,8 +3,8 @@ import { mediaTypeOf } from '@comfy-balancer/comfyui/media-type'
 import { type FoundOutput, findOutputs } from '@comfy-balancer/comfyui/outputs'
 import type { Verdict } from '@comfy-balancer/comfyui/verdict'
 import type { Workflow } from '@comfy-balancer/domain/workflow'
+import type { ObjectStore } from '@comfy-balancer/storage/object-store'
 import { outputPath } from '@comfy-balancer/storage/output-path'
-import type { OutputStore } from '@comfy-balancer/storage/output-store'
 import type { StoredOutput } from '@comfy-balancer/task-store/manifest'
 
 /** ComfyUI named an output that it then did not hand out. */
@@ -24,7 +24,7 @@ export type CollectorOptions = {
 
 export type CollectorDeps = {
   readonly http: ComfyUiHttp
-  readonly store: OutputStore
+  readonly store: ObjectStore
   /** Called with all outputs stored so far after each. */
   readonly onStored: (outputs: readonly StoredOutput[]) => void
 }

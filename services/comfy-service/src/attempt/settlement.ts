@@ -1,7 +1,7 @@
 import { backoffMs } from '@comfy-balancer/domain/retry'
 import type { Log } from '@comfy-balancer/service-kit/log'
+import type { ObjectStore } from '@comfy-balancer/storage/object-store'
 import { taskFolder } from '@comfy-balancer/storage/output-path'
-import type { OutputStore } from '@comfy-balancer/storage/output-store'
 import type { Spent } from '@comfy-balancer/task-store/attempts'
 import type { Ledger } from '@comfy-balancer/task-store/ledger'
 import type { StoredOutput } from '@comfy-balancer/task-store/manifest'
@@ -9,7 +9,7 @@ import type { TaskRecord } from '@comfy-balancer/task-store/task-record'
 import type { Outcome } from './outcome.ts'
 import { untilTaken } from './until-taken.ts'
 
-export type SettlementDeps = { readonly ledger: Ledger; readonly store: OutputStore; readonly log: Log }
+export type SettlementDeps = { readonly ledger: Ledger; readonly store: ObjectStore; readonly log: Log }
 
 export type Settlement = ReturnType<typeof createSettlement>
 
