@@ -25,6 +25,9 @@ export type FolderStoreOptions = {
 
 const incoming = '.incoming'
 const staleMs = 86_400_000
+/** What was found out about the disk and its folders holds for so long. */
+const trustMs = 1_000
+const maxTrusted = 1_000
 const defaultList = 1000
 
 /**
@@ -37,8 +40,9 @@ export const createFolderStore = async ({
   minFreeBytes = 268_435_456
 }: FolderStoreOptions): Promise<ObjectStore> => {
   const root = await prepare(folder, minFreeBytes)
+  const disk: Disk = { root, minFreeBytes, roomyAtMs: Number.NEGATIVE_INFINITY, trusted: new Map() }
   return {
-    put: (path, body, limits) => put({ root, minFreeBytes }, path, body, limits),
+    put: (path, body, limits) => put(disk, path, body, limits),
     open: (path, range) => openObject(root, path, range),
     remove: async prefix => {
       const absolute = resolveInside(root, prefix)
@@ -87,20 +91,28 @@ const refuseWhenFull = async (root: string, minFreeBytes: number): Promise<void>
   throw new StorageError('no-space', `the output folder has ${freeBytes} bytes free, fewer than ${minFreeBytes}`)
 }
 
-type Root = { readonly root: string; readonly minFreeBytes: number }
+type Disk = {
+  readonly root: string
+  readonly minFreeBytes: number
+  /** When there was last seen to be room. */
+  roomyAtMs: number
+  /** Folders that are no links, and when that was seen. */
+  readonly trusted: Map<string, number>
+}
 
-const put = async (
-  { root, minFreeBytes }: Root,
-  path: string,
-  body: ObjectBody,
-  limits: PutLimits
-): Promise<PutResult> => {
-  const target = resolveInside(root, path)
-  const temporary = join(root, incoming, randomUUID())
+const keepRoom = async (disk: Disk): Promise<void> => {
+  if (performance.now() - disk.roomyAtMs < trustMs) return
+  await refuseWhenFull(disk.root, disk.minFreeBytes)
+  disk.roomyAtMs = performance.now()
+}
+
+const put = async (disk: Disk, path: string, body: ObjectBody, limits: PutLimits): Promise<PutResult> => {
+  const target = resolveInside(disk.root, path)
+  const temporary = join(disk.root, incoming, randomUUID())
   const metered = meterBody(body, limits)
   try {
-    await allSettledOrThrow([write(temporary, metered), makeFolderOf(root, target), refuseWhenFull(root, minFreeBytes)])
-    await moveInto(root, temporary, target)
+    await allSettledOrThrow([write(temporary, metered), makeFolderOf(disk, target), keepRoom(disk)])
+    await moveInto(disk, temporary, target)
     return metered.measured()
   } catch (error) {
     metered.abandon()
@@ -119,20 +131,21 @@ const write = async (file: string, metered: MeteredBody): Promise<void> => {
 }
 
 /** The folder may be removed, with an attempt that lost, between its making and the move. */
-const moveInto = async (root: string, temporary: string, target: string): Promise<void> => {
+const moveInto = async (disk: Disk, temporary: string, target: string): Promise<void> => {
   try {
     await rename(temporary, target)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-    await makeFolderOf(root, target)
+    disk.trusted.clear()
+    await makeFolderOf(disk, target)
     await rename(temporary, target)
   }
 }
 
-const makeFolderOf = async (root: string, target: string): Promise<void> => {
-  await refuseLinkedAncestors(root, target)
+const makeFolderOf = async (disk: Disk, target: string): Promise<void> => {
+  await refuseLinkedAncestors(disk, target)
   await mkdir(dirname(target), { recursive: true })
-  await refuseLinkedParents(root, target)
+  await refuseLinkedParents(disk.root, target)
 }
 
 /** Like Promise.all, but nothing is still at work when it throws. */
@@ -141,12 +154,16 @@ const allSettledOrThrow = async <T extends readonly Promise<unknown>[]>(work: re
   return Promise.all(work)
 }
 
-const refuseLinkedAncestors = async (root: string, target: string): Promise<void> => {
+const refuseLinkedAncestors = async ({ root, trusted }: Disk, target: string): Promise<void> => {
+  const nowMs = performance.now()
   const ancestors: string[] = []
-  for (let place = dirname(target); place.length > root.length; place = dirname(place)) ancestors.push(place)
+  for (let place = dirname(target); place.length > root.length; place = dirname(place))
+    if (nowMs - (trusted.get(place) ?? Number.NEGATIVE_INFINITY) > trustMs) ancestors.push(place)
   const all = await Promise.all(ancestors.map(place => lstat(place).catch(() => undefined)))
   if (all.some(stats => stats?.isSymbolicLink()))
     throw new StorageError('unsafe-path', 'the path does not stay inside the store')
+  if (trusted.size > maxTrusted) trusted.clear()
+  for (const [i, place] of ancestors.entries()) if (all[i]) trusted.set(place, nowMs)
 }
 
 const openObject = async (root: string, path: string, range?: ByteRange): Promise<OpenObject | undefined> => {

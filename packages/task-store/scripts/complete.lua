@@ -1,5 +1,6 @@
 -- An attempt has its result: the task succeeds, the slot is emptied, the durations are learned.
--- ARGV 1 task, 2 token, 3 manifest (JSON), 4 GPU seconds, 5 load seconds, 6 execution seconds, 7 whether models were loaded (1 or 0)
+-- ARGV 1 task, 2 token, 3 manifest (JSON), 4 number of outputs in it, 5 GPU seconds, 6 load seconds, 7 execution seconds,
+--      8 whether models were loaded (1 or 0), 9 ComfyUI's log of the attempt
 -- Returns 'ok' | 'stale' | 'terminal'
 -- Replay-safe by the token.
 local id, key = ARGV[1], K.task .. ARGV[1]
@@ -17,11 +18,13 @@ local function learn(name, seconds)
   end
   redis.call('PEXPIRE', stats, L.keepNeedMs)
 end
-learn('execution', tonumber(ARGV[6]) / math.max(0.01, tonumber(t[5])))
-if ARGV[7] == '1' then learn('load', tonumber(ARGV[5])) end
+learn('execution', tonumber(ARGV[7]) / math.max(0.01, tonumber(t[5])))
+if ARGV[8] == '1' then learn('load', tonumber(ARGV[6])) end
 
-leave_slot(id, tonumber(ARGV[4]))
+leave_slot(id, tonumber(ARGV[5]))
+show_outputs(id, ARGV[3], tonumber(ARGV[4]))
 redis.call('SET', K.result .. id, ARGV[3])
-redis.call('HSET', key, 'loadSeconds', ARGV[5], 'executionSeconds', ARGV[6])
+keep_log(id, ARGV[9])
+redis.call('HSET', key, 'loadSeconds', ARGV[6], 'executionSeconds', ARGV[7])
 finish(id, 'succeeded', 'task.succeeded')
 return 'ok'

@@ -1,6 +1,6 @@
 -- An attempt ended without a result. A final class fails the task; the others send it back within their budget.
 -- ARGV 1 task, 2 token, 3 class or 'final', 4 problem (JSON) of the failure, or of the used-up budget, 5 GPU seconds to charge,
---      6 budget, 7 back-off (ms), 8 avoid this node (1 or 0)
+--      6 budget, 7 back-off (ms), 8 avoid this node (1 or 0), 9 ComfyUI's log of the attempt
 -- Returns 'failed' | 'retried' | 'stale' | 'terminal'
 -- Replay-safe by the token: a retry takes it away.
 local id = ARGV[1]
@@ -9,6 +9,7 @@ if t[2] ~= ARGV[2] then return 'stale' end
 if t[1] == 'failed' then return 'failed' end
 if TERMINAL[t[1]] then return 'terminal' end
 leave_slot(id, tonumber(ARGV[5]))
+keep_log(id, ARGV[9])
 if ARGV[3] == 'final' then
   fail_with(id, ARGV[4])
   return 'failed'

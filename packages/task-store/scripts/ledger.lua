@@ -172,6 +172,25 @@ local function recover(node)
   return id
 end
 
+-- Keeps what ComfyUI wrote into its log during an attempt, after what earlier attempts left; of too much the beginning goes.
+local function keep_log(id, text)
+  if text == '' then return end
+  text = (redis.call('GET', K.logs .. id) or '') .. text
+  if #text > L.maxLogBytes then
+    local from = string.find(text, '\n', #text - L.maxLogBytes, true) or #text - L.maxLogBytes
+    text = string.sub(text, from + 1)
+  end
+  redis.call('SET', K.logs .. id, text)
+end
+
+-- Makes the outputs stored so far visible, unless as many are already.
+local function show_outputs(id, manifest, count)
+  if (tonumber(field(id, 'outputs')) or 0) >= count then return end
+  redis.call('HSET', K.task .. id, 'outputs', count)
+  redis.call('SET', K.result .. id, manifest)
+  record(id, 'task.output')
+end
+
 -- Seconds that an attempt has held its slot.
 local function held_seconds(id)
   return math.max(0, now - (tonumber(field(id, 'claimedMs')) or now)) / 1000

@@ -1,12 +1,9 @@
--- An output was stored: the manifest so far becomes visible.
+-- Outputs were stored: the manifest so far becomes visible.
 -- ARGV 1 task, 2 token, 3 manifest (JSON), 4 number of outputs in it
 -- Returns 'ok' | 'stale' | 'terminal'
 -- Replay-safe by the number of outputs.
-local t = redis.call('HMGET', K.task .. ARGV[1], 'state', 'token', 'outputs')
+local t = redis.call('HMGET', K.task .. ARGV[1], 'state', 'token')
 if t[2] ~= ARGV[2] then return 'stale' end
 if TERMINAL[t[1]] then return 'terminal' end
-if tonumber(t[3] or '0') >= tonumber(ARGV[4]) then return 'ok' end
-redis.call('HSET', K.task .. ARGV[1], 'outputs', ARGV[4])
-redis.call('SET', K.result .. ARGV[1], ARGV[3])
-record(ARGV[1], 'task.output')
+show_outputs(ARGV[1], ARGV[3], tonumber(ARGV[4]))
 return 'ok'

@@ -54,22 +54,26 @@ export const createAttempts = ({ run }: StoreDeps) => ({
     return (await run('output', task, token, JSON.stringify(outputs), outputs.length)) as Fenced
   },
 
-  /** Keeps ComfyUI's log of this attempt; before the attempt settles, once. */
-  async log(task: string, token: string, text: string): Promise<Fenced> {
-    return (await run('log', task, token, text)) as Fenced
-  },
-
-  async complete(task: string, token: string, outputs: readonly StoredOutput[], spent: Spent): Promise<Fenced> {
+  /** `log` is what ComfyUI wrote during the attempt, here and in the two below. */
+  async complete(
+    task: string,
+    token: string,
+    outputs: readonly StoredOutput[],
+    spent: Spent,
+    log = ''
+  ): Promise<Fenced> {
     const { gpuSeconds, loadSeconds, executionSeconds, loaded } = spent
     return (await run(
       'complete',
       task,
       token,
       JSON.stringify(outputs),
+      outputs.length,
       gpuSeconds,
       loadSeconds,
       executionSeconds,
-      loaded ? 1 : 0
+      loaded ? 1 : 0,
+      log
     )) as Fenced
   },
 
@@ -78,22 +82,24 @@ export const createAttempts = ({ run }: StoreDeps) => ({
     task: string,
     token: string,
     problem: Problem,
-    gpuSeconds: number
+    gpuSeconds: number,
+    log = ''
   ): Promise<'failed' | 'stale' | 'terminal'> {
-    return (await run('fail', task, token, 'final', JSON.stringify(problem), gpuSeconds, 0, 0, 0)) as 'failed'
+    return (await run('fail', task, token, 'final', JSON.stringify(problem), gpuSeconds, 0, 0, 0, log)) as 'failed'
   },
 
   /** Sends the task back, or fails it with `exhausted` when the budget of this class is used up. */
   async retry(
     task: string,
     token: string,
-    retry: { class: RetryClass; exhausted: Problem; backoffMs: number }
+    retry: { class: RetryClass; exhausted: Problem; backoffMs: number },
+    log = ''
   ): Promise<'retried' | 'failed' | 'stale' | 'terminal'> {
     const rule = retryRules[retry.class]
     const avoid = retry.class === 'hand-back' ? 0 : 1
     const delay = rule.delayed ? retry.backoffMs : 0
     const text = JSON.stringify(retry.exhausted)
-    return (await run('fail', task, token, retry.class, text, 0, rule.budget, delay, avoid)) as 'retried'
+    return (await run('fail', task, token, retry.class, text, 0, rule.budget, delay, avoid, log)) as 'retried'
   },
 
   /** Empties a slot that this token still holds. */

@@ -12,7 +12,6 @@ const scriptFlags = {
   heartbeat: 'allow-oom',
   start: 'allow-oom',
   output: 'allow-oom',
-  log: 'allow-oom',
   complete: 'allow-oom',
   fail: 'allow-oom',
   release: 'allow-oom',

@@ -2,6 +2,7 @@ import type { TaskEvent } from '@comfy-balancer/contract/event'
 import type { Need } from '@comfy-balancer/contract/need'
 import type { Problem } from '@comfy-balancer/contract/problem'
 import type { LedgerState } from '@comfy-balancer/domain/task-state'
+import type { ChainableCommander } from 'ioredis'
 import type { StoredOutput } from './manifest.ts'
 import { needDigest } from './need-digest.ts'
 import type { StoreDeps } from './store-deps.ts'
@@ -70,7 +71,9 @@ export const createTasks = ({ redis, keys, run }: StoreDeps) => ({
 
   /** The task; undefined when it is not there, or belongs to another tenant. */
   async find(id: string, tenant?: string): Promise<FoundTask | undefined> {
-    const [hash, text] = await Promise.all([redis.hgetall(keys.task(id)), redis.get(keys.result(id))])
+    const [hash, text] = await together<[Record<string, string>, string | null]>(
+      redis.pipeline().hgetall(keys.task(id)).get(keys.result(id))
+    )
     const record = readTaskRecord(id, hash)
     if (!record || (tenant !== undefined && record.tenant !== tenant)) return undefined
     return { ...record, result: readResult(record, text) }
@@ -117,6 +120,13 @@ export const createTasks = ({ redis, keys, run }: StoreDeps) => ({
     return (await run('cancel', id, tenant)) as 'cancelled' | 'not-found' | LedgerState
   }
 })
+
+/** Sends commands as one message. Rejects with the first error among their answers. */
+const together = async <T extends unknown[]>(pipeline: ChainableCommander): Promise<T> => {
+  const answers = (await pipeline.exec()) ?? []
+  for (const [error] of answers) if (error) throw error
+  return answers.map(([, answer]) => answer) as T
+}
 
 /** The result is read just after the record: what the task failed with in between is no result of the state that is shown. */
 const readResult = ({ state }: TaskRecord, text: string | null): TaskResult => {

@@ -413,14 +413,14 @@ t.test(
     await register(ledger, 'n1')
     const id = await enqueue(ledger)
     await claim(ledger, id, 'n1', 'one')
-    for (const _ of [1, 2]) t.equal(await ledger.attempts.log(id, 'one', 'first attempt\n'), 'ok')
-    await ledger.attempts.release('n1', 'one')
-    t.equal(await ledger.attempts.log(id, 'one', 'late\n'), 'stale')
+    const back = { class: 'hand-back', exhausted: problem('attempts-exhausted', ''), backoffMs: 0 } as const
+    t.equal(await ledger.attempts.retry(id, 'one', back, 'first attempt\n'), 'retried')
+    t.equal(await ledger.tasks.log(id), 'first attempt\n')
+    t.equal(await ledger.attempts.retry(id, 'one', back, 'late\n'), 'stale')
     await claim(ledger, id, 'n1', 'two')
-    t.equal(await ledger.attempts.log(id, 'two', 'second attempt, longer\n'), 'ok')
+    for (const _ of [1, 2])
+      t.equal(await ledger.attempts.complete(id, 'two', [], spent, 'second attempt, longer\n'), 'ok')
     t.equal(await ledger.tasks.log(id), 'second attempt, longer\n')
-    await ledger.tasks.cancel(id, 'default')
-    t.equal(await ledger.attempts.log(id, 'two', 'x'), 'terminal')
   }
 )
 

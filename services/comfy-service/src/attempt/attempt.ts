@@ -29,10 +29,10 @@ import {
   outcomeOf,
   preparingFailed
 } from './outcome.ts'
-import { createProgressTeller } from './progress-teller.ts'
 import { createSettlement, type Settlement } from './settlement.ts'
 import { createStopwatch, type Stopwatch } from './stopwatch.ts'
 import { loadersOf } from './submission-edits.ts'
+import { createTeller, type Teller } from './teller.ts'
 
 /** `maxOutputBytes` bounds one file; a prompt silent for `silentMs` hangs; ComfyUI has `cancelMs` to let go of one. */
 export type AttemptLimits = { readonly maxOutputBytes: number; readonly silentMs: number; readonly cancelMs: number }
@@ -58,6 +58,10 @@ export type AbandonReason = 'cancelled' | 'lost' | 'drained'
 const listedWithinMs = 15_000
 /** Anything but running a prompt that takes longer is no work any more: fetching and storing all outputs, above all. */
 const asideMs = 1_800_000
+
+/** Followers are told so soon of progress and of outputs; what follows within it is told with it. */
+const progressGapMs = 100
+const outputsGapMs = 20
 
 /** Of ComfyUI's log; the ledger keeps as many bytes. */
 const maxLogCharacters = 65_536
@@ -94,7 +98,7 @@ export class Attempt {
     this.task = record.id
     this.token = token
     this.promptId = promptIdOf(record.id, token)
-    this.#settlement = createSettlement(record, token, deps)
+    this.#settlement = createSettlement(record, token, { ...deps, logText: this.#logTail.text })
     this.done = this.#live(adopt)
   }
 
@@ -155,11 +159,12 @@ export class Attempt {
     const { residency } = this.#deps
     const hadToLoad = models.length > 0 && models.every(model => !residency.models().includes(foldPath(model)))
     const stopwatch = createStopwatch(loadersOf(plan.workflow, plan.need.models), hadToLoad)
-    const collector = this.#collector(plan.workflow)
+    const outputs = this.#outputsTeller()
+    const collector = this.#collector(plan.workflow, outputs.say)
     const verdict = await this.#execute({ ...plan, inputs }, adopt, this.#listener(models, stopwatch, collector))
     stopwatch.stop()
     const outcome = verdict.kind === 'succeeded' ? await this.#collect(collector, verdict) : outcomeOf(verdict)
-    this.#keepLog()
+    outputs.stop()
     if (outcome.kind === 'succeeded') {
       this.#enter('settling')
       return this.#settlement.succeed(outcome.outputs, stopwatch.spent())
@@ -195,7 +200,7 @@ export class Attempt {
 
   #listener(models: readonly string[], stopwatch: Stopwatch, collector: Collector): (event: PromptEvent) => void {
     const { hints, log } = this.#deps
-    const teller = createProgressTeller(this.task, hints, log)
+    const followers = createTeller<Progress>(progressGapMs, progress => hints.progress(this.task, progress), log)
     return event => {
       stopwatch.see(event)
       if (event.type === 'log') this.#logTail.add(event.text)
@@ -204,7 +209,7 @@ export class Attempt {
       if (event.type !== 'progress') return
       const { percent, graphNode, classType, value, max } = event
       this.#progress = { percent, graphNode: graphNode ?? null, classType: classType ?? null, value, max }
-      teller.tell(this.#progress)
+      followers.say(this.#progress)
     }
   }
 
@@ -216,24 +221,18 @@ export class Attempt {
     ledger.attempts.start(this.task, this.token).catch(err => log.warn({ err }, 'start not recorded'))
   }
 
-  #collector(workflow: Workflow): Collector {
-    const { comfyui, store, ledger, limits, log } = this.#deps
+  #outputsTeller(): Teller<readonly StoredOutput[]> {
+    const { ledger, log } = this.#deps
+    return createTeller(outputsGapMs, outputs => ledger.attempts.output(this.task, this.token, outputs), log)
+  }
+
+  #collector(workflow: Workflow, onStored: (outputs: readonly StoredOutput[]) => void): Collector {
+    const { comfyui, store, limits } = this.#deps
     const { tenant, attempt } = this.#assignment.record
     const { task, token } = this
-    const onStored = (outputs: readonly StoredOutput[]): void => {
-      ledger.attempts.output(task, token, outputs).catch(err => log.warn({ err }, 'output not shown yet'))
-    }
     const signal = this.#abort.signal
     const options = { tenant, task, token, attempt, workflow, maxBytes: limits.maxOutputBytes, signal }
     return createCollector(options, { http: comfyui.http, store, onStored })
-  }
-
-  /** Sent before the end is, over the same connection, and not waited for. */
-  #keepLog(): void {
-    const { ledger, log } = this.#deps
-    const text = this.#logTail.text()
-    if (text === '') return
-    ledger.attempts.log(this.task, this.token, text).catch(err => log.warn({ err }, 'log of comfyui not kept'))
   }
 
   async #collect(collector: Collector, verdict: Extract<Verdict, { kind: 'succeeded' }>): Promise<Outcome> {

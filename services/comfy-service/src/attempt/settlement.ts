@@ -9,12 +9,22 @@ import type { TaskRecord } from '@comfy-balancer/task-store/task-record'
 import type { Outcome } from './outcome.ts'
 import { untilTaken } from './until-taken.ts'
 
-export type SettlementDeps = { readonly ledger: Ledger; readonly store: ObjectStore; readonly log: Log }
+export type SettlementDeps = {
+  readonly ledger: Ledger
+  readonly store: ObjectStore
+  readonly log: Log
+  /** What ComfyUI wrote during the attempt so far. */
+  readonly logText: () => string
+}
 
 export type Settlement = ReturnType<typeof createSettlement>
 
 /** Tells the ledger how an attempt ended, for as long as it takes, and removes the files of one whose result does not count. */
-export const createSettlement = (record: TaskRecord, token: string, { ledger, store, log }: SettlementDeps) => {
+export const createSettlement = (
+  record: TaskRecord,
+  token: string,
+  { ledger, store, log, logText }: SettlementDeps
+) => {
   const { id: task, tenant } = record
   const { attempts } = ledger
 
@@ -32,7 +42,7 @@ export const createSettlement = (record: TaskRecord, token: string, { ledger, st
 
     /** The result counts, unless the ledger has given the task to another attempt or ended it meanwhile. */
     async succeed(outputs: readonly StoredOutput[], spent: Spent): Promise<void> {
-      const answer = await untilTaken(() => attempts.complete(task, token, outputs, spent), log)
+      const answer = await untilTaken(() => attempts.complete(task, token, outputs, spent, logText()), log)
       hasEmptiedSlot = answer === 'ok'
       if (hasEmptiedSlot) return log.info({ ...spent, outputs: outputs.length }, 'task succeeded')
       log.warn({ answer }, 'late result refused')
@@ -41,7 +51,7 @@ export const createSettlement = (record: TaskRecord, token: string, { ledger, st
 
     /** The task fails for good. */
     async fail({ problem }: Extract<Outcome, { kind: 'failed' }>, gpuSeconds: number): Promise<void> {
-      const answer = await untilTaken(() => attempts.fail(task, token, problem, gpuSeconds), log)
+      const answer = await untilTaken(() => attempts.fail(task, token, problem, gpuSeconds, logText()), log)
       hasEmptiedSlot = answer === 'failed'
       const { code, detail: reason } = problem
       const errorSource = code === 'input-unavailable' ? 'ours' : 'comfyui'
@@ -54,7 +64,7 @@ export const createSettlement = (record: TaskRecord, token: string, { ledger, st
       const { class: retryClass, problem: exhausted, why: reason, errorSource } = outcome
       const backoff = backoffMs(record.attempt - 1, Math.random())
       const retry = { class: retryClass, exhausted, backoffMs: backoff }
-      const answer = await untilTaken(() => attempts.retry(task, token, retry), log)
+      const answer = await untilTaken(() => attempts.retry(task, token, retry, logText()), log)
       hasEmptiedSlot = answer === 'retried' || answer === 'failed'
       log.warn({ errorSource, class: retryClass, reason, answer }, 'attempt gave no result')
       await removeOutputs()
