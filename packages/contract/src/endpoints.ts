@@ -5,6 +5,7 @@ import { GenerateRequest } from './generate.ts'
 import { Fleet, Node, NodeId, NodeList } from './node.ts'
 import { Health } from './probe.ts'
 import { Problem } from './problem.ts'
+import { Fingerprint, QuarantineList } from './quarantine.ts'
 import { Task, TaskId, TaskList, TaskState } from './task.ts'
 
 const problems = {
@@ -172,6 +173,57 @@ export const getNode = {
     tags: ['nodes'],
     params: Type.Object({ id: NodeId }),
     response: { 200: ref(Node), ...problems }
+  }
+} as const satisfies Endpoint
+
+export const drainNode = {
+  method: 'POST',
+  url: '/api/v1/nodes/:id/drain',
+  scope: 'nodes:write',
+  schema: {
+    operationId: 'drainNode',
+    summary: 'Give the node nothing new; what it runs goes on. Holds until it is resumed, also over restarts',
+    tags: ['nodes'],
+    params: Type.Object({ id: NodeId }),
+    response: { 200: ref(Node), ...problems }
+  }
+} as const satisfies Endpoint
+
+export const resumeNode = {
+  method: 'POST',
+  url: '/api/v1/nodes/:id/resume',
+  scope: 'nodes:write',
+  schema: {
+    operationId: 'resumeNode',
+    summary: 'Give a drained node tasks again',
+    tags: ['nodes'],
+    params: Type.Object({ id: NodeId }),
+    response: { 200: ref(Node), ...problems }
+  }
+} as const satisfies Endpoint
+
+export const listQuarantine = {
+  method: 'GET',
+  url: '/api/v1/quarantine',
+  scope: 'nodes:read',
+  schema: {
+    operationId: 'listQuarantine',
+    summary: 'Workflows that are refused for a while, because they took ComfyUI down on several nodes',
+    tags: ['nodes'],
+    response: { 200: ref(QuarantineList), ...problems }
+  }
+} as const satisfies Endpoint
+
+export const liftQuarantine = {
+  method: 'DELETE',
+  url: '/api/v1/quarantine/:fingerprint',
+  scope: 'nodes:write',
+  schema: {
+    operationId: 'liftQuarantine',
+    summary: 'Accept a refused workflow again, for every tenant it is refused to',
+    tags: ['nodes'],
+    params: Type.Object({ fingerprint: Fingerprint }),
+    response: { 200: ref(QuarantineList), ...problems }
   }
 } as const satisfies Endpoint
 

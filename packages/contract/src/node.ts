@@ -76,6 +76,12 @@ export const Node = named(
     models: Type.Array(Type.String({ description: 'Model files that it can load' })),
     resident: Type.Array(Type.String()),
     attempt: nullable(Type.Object({ task: Type.String(), progress: nullable(ref(Progress)) })),
+    quarantine: nullable(
+      Type.Object({
+        until: Instant,
+        times: Type.Integer({ description: 'How often in a row it came to this' })
+      })
+    ),
     lastHeartbeatAt: nullable(Instant)
   })
 )

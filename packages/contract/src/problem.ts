@@ -18,6 +18,7 @@ export const problemTable = {
   'workflow-invalid': { status: 422, title: 'The workflow cannot run' },
   'input-url-blocked': { status: 422, title: 'An input URL may not be fetched' },
   'no-capable-node': { status: 422, title: 'No node has what the workflow needs' },
+  'workflow-quarantined': { status: 422, title: 'The workflow took ComfyUI down and is refused for a while' },
   'idempotency-key-reused': { status: 422, title: 'The idempotency key belongs to another request' },
   'rate-limited': { status: 429, title: 'Too many requests in a short time' },
   'quota-exceeded': { status: 429, title: 'The quota is used up' },

@@ -3,6 +3,7 @@ import { GenerateRequest } from './generate.ts'
 import { ComfyUiHealth, Fleet, Gpu, HostLoad, Node, NodeList, NodeReport } from './node.ts'
 import { Health } from './probe.ts'
 import { Problem } from './problem.ts'
+import { QuarantinedWorkflow, QuarantineList } from './quarantine.ts'
 import { Output, Progress, Task, TaskList, Timings } from './task.ts'
 
 /** Every named shape, in an order in which each stands after those it refers to. A server registers them all. */
@@ -22,5 +23,7 @@ export const schemas = [
   Node,
   NodeList,
   Fleet,
+  QuarantinedWorkflow,
+  QuarantineList,
   Health
 ] as const

@@ -1,6 +1,7 @@
+import type { Need } from '@comfy-balancer/contract/need'
 import type { KnownNode } from '@comfy-balancer/domain/admission'
 import { type Capability, createCapability, withInputFiles } from '@comfy-balancer/domain/capability'
-import type { NodeView } from '@comfy-balancer/domain/policy'
+import { isCapable, type NodeView } from '@comfy-balancer/domain/policy'
 import type { Ledger } from '@comfy-balancer/task-store/ledger'
 import type { NodeRecord } from '@comfy-balancer/task-store/node-record'
 
@@ -89,6 +90,13 @@ export const createNodeRegistry = ({ ledger }: { ledger: Ledger }) => {
       return (await Promise.all(nodes.map(node => viewOf(node, nowMs)))).flat()
     },
 
+    /** The VRAM of every known node that has what a need asks for. */
+    async vramOfCapable(need: Need): Promise<(number | undefined)[]> {
+      const { nodes, nowMs } = await ledger.nodes.list()
+      const views = (await Promise.all(nodes.map(node => viewOf(node, nowMs)))).flat()
+      return views.filter(node => isCapable(node, need)).map(node => node.vramTotalBytes)
+    },
+
     /** Every node seen in the last day with what it can run, healthy or not: what admission asks. */
     async known(): Promise<readonly KnownNode[]> {
       if (cached.nodes.length > 0 && performance.now() - cached.atMs < knownMs) return cached.nodes
@@ -119,6 +127,7 @@ const labelsOf = (node: NodeRecord): Record<string, string> => {
 
 const isWilling = (node: NodeRecord, nowMs: number): boolean =>
   node.intent === 'ready' &&
+  !node.isDrained &&
   node.quarantinedUntilMs <= nowMs &&
   node.report.comfyui.up &&
   node.report.comfyui.foreign === 0

@@ -119,6 +119,7 @@ const accept = async (
   const accepted = await ledger.tasks.enqueue({
     id,
     tenant: 'default',
+    fingerprint: 'f1',
     body: '{"prompt":{}}',
     need: { classes: ['CheckpointLoaderSimple'], models, files: [], labels },
     outputs: ['1'],

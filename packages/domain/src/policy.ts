@@ -35,6 +35,10 @@ export type Candidate = {
   readonly work: number
   /** Nodes on which it was tried already, to be used only when no other can take it. */
   readonly avoid: readonly string[]
+  /** The node that is to try it again, while it can. */
+  readonly stay: string | undefined
+  /** Only nodes with more VRAM will do: so much was too little. */
+  readonly vramAboveBytes: number | undefined
 }
 
 /** A tenant's place in start-time fair queueing: virtual start (GPU-seconds ÷ weight) and how often it was overtaken since it was last served. */
@@ -130,11 +134,17 @@ const suitability = (nodes: readonly NodeView[]): Suitability => {
     return found
   }
   return (node, task) => {
-    const able = capableOf(task)
+    const able = largeEnough(capableOf(task), task)
     if (!able.has(node)) return false
+    if (task.stay !== undefined && [...able].some(other => other.id === task.stay)) return node.id === task.stay
     return !task.avoid.includes(node.id) || [...able].every(other => task.avoid.includes(other.id))
   }
 }
+
+const largeEnough = (nodes: ReadonlySet<NodeView>, { vramAboveBytes }: Candidate): ReadonlySet<NodeView> =>
+  vramAboveBytes === undefined
+    ? nodes
+    : new Set([...nodes].filter(({ vramTotalBytes = Number.POSITIVE_INFINITY }) => vramTotalBytes > vramAboveBytes))
 
 const openPairs = ({ nodes, candidates, learned, nowMs }: Situation, isSuitable: Suitability): Pair[] => {
   const free = nodes.filter(node => node.available && !node.attempt)

@@ -19,6 +19,24 @@ export const retryRules: Readonly<Record<RetryClass, RetryRule>> = {
   'hand-back': { budget: Number.MAX_SAFE_INTEGER, delayed: false, exhausted: 'attempts-exhausted' }
 }
 
+/** What the next attempt must heed after a GPU ran out of memory. */
+export type RoomierAttempt = { readonly again: true } | { readonly vramAboveBytes: number }
+
+/**
+ * The ladder after `times` earlier failures: ComfyUI was told to free its memory, so the same node tries once more; then only a node with
+ * more VRAM will do, if there is one. Undefined when nothing is left to try.
+ */
+export const afterOutOfMemory = (
+  times: number,
+  vramBytes: number | undefined,
+  others: readonly (number | undefined)[]
+): RoomierAttempt | undefined => {
+  if (times === 0) return { again: true }
+  const isLarger = (bytes: number | undefined): boolean =>
+    vramBytes !== undefined && bytes !== undefined && bytes > vramBytes
+  return vramBytes !== undefined && others.some(isLarger) ? { vramAboveBytes: vramBytes } : undefined
+}
+
 /** Full jitter: anything from 0 to 2 s · 2^n, at most 60 s. `random` is in [0, 1). */
 export const backoffMs = (failures: number, random: number): number =>
   Math.floor(random * Math.min(60_000, 2_000 * 2 ** failures))

@@ -138,6 +138,8 @@ export const aTask = (
     acceptedMs: orderMs,
     work: 100 / 3,
     avoid: [],
+    stay: undefined,
+    vramAboveBytes: undefined,
     ...rest
   }
 }

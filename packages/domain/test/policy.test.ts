@@ -90,6 +90,36 @@ t.test('a node that may not run a task never gets it', async t => {
     { name: 'too little VRAM everywhere', nodes: [aNode('n1', small)], chosen: ['n1←t'] },
     { name: 'avoided beside another', nodes: [aNode('n1'), aNode('n2')], task: { avoid: ['n1'] }, chosen: ['n2←t'] },
     {
+      name: 'to be tried again where it was',
+      nodes: [aNode('n1'), aNode('n2', { resident: holding('A') })],
+      task: { stay: 'n1' },
+      chosen: ['n1←t']
+    },
+    {
+      name: 'to be tried again where it was, and that node is at work',
+      nodes: [aBusyNode('n1', 'B', 5), aNode('n2')],
+      task: { stay: 'n1' },
+      chosen: []
+    },
+    {
+      name: 'to be tried again where it was, and that node is away',
+      nodes: [aNode('n1', { available: false }), aNode('n2')],
+      task: { stay: 'n1' },
+      chosen: ['n2←t']
+    },
+    {
+      name: 'only with more VRAM than was too little',
+      nodes: [aNode('n1', { vramTotalBytes: 24e9 }), aNode('n2', { vramTotalBytes: 48e9, utilization: 0.9 })],
+      task: { vramAboveBytes: 24e9 },
+      chosen: ['n2←t']
+    },
+    {
+      name: 'too little VRAM everywhere for a task that ran out of it',
+      nodes: [aNode('n1', { vramTotalBytes: 24e9 })],
+      task: { vramAboveBytes: 24e9 },
+      chosen: []
+    },
+    {
       name: 'avoided while the other is at work',
       nodes: [aNode('n1'), aBusyNode('n2', 'A', 600)],
       task: { avoid: ['n1'] },

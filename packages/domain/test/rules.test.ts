@@ -4,9 +4,10 @@ import { taskStates } from '@comfy-balancer/contract/task'
 import t from 'tap'
 import { type Admission, admit, type KnownNode } from '../src/admission.ts'
 import { createCapability, foldPath, hasLabels, isModelFile, lacking, modelsOf } from '../src/capability.ts'
+import { fingerprintText } from '../src/fingerprint.ts'
 import { predict } from '../src/prediction.ts'
 import { reachable } from '../src/reachable.ts'
-import { backoffMs, type RetryClass, retryRules } from '../src/retry.ts'
+import { afterOutOfMemory, backoffMs, type RetryClass, retryRules } from '../src/retry.ts'
 import { isTerminal, type LedgerState, shownState, transitions } from '../src/task-state.ts'
 import { workOf } from '../src/work.ts'
 import type { Flaw } from '../src/workflow.ts'
@@ -605,3 +606,30 @@ const classesOf = (prompt: Prompt, media: readonly string[]): Parameters<typeof 
   }
   return drafts
 }
+
+t.test('out of memory: once more here, then only where there is more VRAM, then nowhere', async t => {
+  t.same(afterOutOfMemory(0, 24e9, [24e9]), { again: true })
+  t.same(afterOutOfMemory(0, undefined, []), { again: true })
+  t.same(afterOutOfMemory(1, 24e9, [12e9, 24e9, 48e9, undefined]), { vramAboveBytes: 24e9 })
+  t.equal(afterOutOfMemory(1, 24e9, [12e9, 24e9, undefined]), undefined, 'nobody is known to have more')
+  t.equal(afterOutOfMemory(1, undefined, [48e9]), undefined, 'a node that does not tell cannot be compared')
+})
+
+t.test('the fingerprint of a workflow ignores seeds, file names and the order of keys, and nothing else', async t => {
+  const graph = (inputs: Record<string, unknown>, classType = 'KSampler') => {
+    const values = Object.entries(inputs).map(([name, value]) =>
+      Array.isArray(value)
+        ? ([name, { kind: 'link', graphNode: value[0], slot: value[1] }] as const)
+        : ([name, { kind: 'literal', value }] as const)
+    )
+    const node = { id: '3', classType, title: undefined, inputs: Object.fromEntries(values) }
+    return fingerprintText({ graphNodes: new Map([['3', node]]) })
+  }
+  const base = graph({ seed: 1, noise_seed: 2, filename_prefix: 'a', steps: 20, model: ['4', 0] })
+  t.equal(graph({ model: ['4', 0], steps: 20, seed: 7, noise_seed: 8, filename_prefix: 'b' }), base)
+  t.equal(graph({ model: ['4', 0], steps: 20 }), base, 'an input that does not count may be absent')
+  t.not(graph({ seed: 1, steps: 21, model: ['4', 0] }), base)
+  t.not(graph({ seed: 1, steps: 20, model: ['4', 1] }), base)
+  t.not(graph({ seed: ['9', 0], steps: 20, model: ['4', 0] }), base, 'a seed that comes over a link')
+  t.not(graph({ steps: 20, model: ['4', 0] }, 'Other'), base)
+})

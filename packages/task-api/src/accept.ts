@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { GenerateRequest } from '@comfy-balancer/contract/generate'
 import { type Admission, admit } from '@comfy-balancer/domain/admission'
+import { fingerprintText } from '@comfy-balancer/domain/fingerprint'
 import type { Flaw } from '@comfy-balancer/domain/workflow'
 import type { Caller } from '@comfy-balancer/service-kit/caller'
 import { blockedUrlFlaws } from '@comfy-balancer/service-kit/input-urls'
@@ -26,7 +27,7 @@ export const accept = async (
 ): Promise<{ id: string; replayed: boolean }> => {
   if (deps.isDraining()) throw new Refusal('draining', 'This service is shutting down; send the request to another one')
   const metadata = metadataOf(body)
-  const { need, outputs, work } = await admission(deps, body, text)
+  const { need, outputs, work, fingerprint } = await admission(deps, body, text)
   const accepted = await fromLedger(
     deps.ledger.tasks.enqueue({
       id: `task_${uuidv7obj().toHex()}`,
@@ -35,6 +36,7 @@ export const accept = async (
       need,
       outputs,
       work,
+      fingerprint,
       priority: body.priority ?? 50,
       timeoutSeconds: body.timeoutSeconds ?? deps.defaults.timeoutSeconds,
       deadlineSeconds: body.deadlineSeconds ?? deps.defaults.deadlineSeconds,
@@ -45,6 +47,13 @@ export const accept = async (
   )
   if (accepted.kind === 'key-reused') {
     throw new Refusal('idempotency-key-reused', 'This Idempotency-Key was used for another body in the last 24 hours')
+  }
+  if (accepted.kind === 'workflow-quarantined') {
+    const detail = `the workflow took ComfyUI down on several nodes with ${accepted.task}; it is refused for another ${Math.ceil(accepted.leftMs / 1000)} s`
+    throw new Refusal('workflow-quarantined', detail, { errors: [{ pointer: '/prompt', code: 'quarantined', detail }] })
+  }
+  if (accepted.kind === 'memory-full') {
+    throw new Refusal('queue-full', 'The ledger is short of memory; nothing is accepted now', { retryAfterSeconds: 30 })
   }
   if (accepted.kind === 'queue-full') {
     throw new Refusal('queue-full', `${accepted.waiting} tasks wait already`, { retryAfterSeconds: 30 })
@@ -61,7 +70,11 @@ const metadataOf = (body: GenerateRequest): Record<string, unknown> => {
   throw new Refusal('validation-failed', detail, { errors: [{ pointer: '/metadata', code: 'too-large', detail }] })
 }
 
-const admission = async (deps: TaskApiDeps, body: GenerateRequest, text: string): Promise<Admission> => {
+const admission = async (
+  deps: TaskApiDeps,
+  body: GenerateRequest,
+  text: string
+): Promise<Admission & { readonly fingerprint: string }> => {
   const read = deps.readWorkflow(text)
   if ('flaws' in read) throw invalid(read.flaws)
   const nodes = await fromLedger(deps.knownNodes())
@@ -78,7 +91,7 @@ const admission = async (deps: TaskApiDeps, body: GenerateRequest, text: string)
   const isUpload = (classType: string, input: string) => nodes.some(node => node.capability.isUpload(classType, input))
   const urlFlaws = blockedUrlFlaws(read.workflow, { outputs: verdict.admission.outputs, isUpload }, deps.urlRules)
   if (urlFlaws.length > 0) throw new Refusal('input-url-blocked', summary(urlFlaws), { errors: urlFlaws })
-  return verdict.admission
+  return { ...verdict.admission, fingerprint: hashOf(fingerprintText(read.workflow)).slice(0, 32) }
 }
 
 const invalid = (flaws: readonly Flaw[]): Refusal => new Refusal('workflow-invalid', summary(flaws), { errors: flaws })

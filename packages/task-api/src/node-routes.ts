@@ -1,4 +1,4 @@
-import { getFleet, getNode, listNodes } from '@comfy-balancer/contract/endpoints'
+import { drainNode, getFleet, getNode, listNodes, resumeNode } from '@comfy-balancer/contract/endpoints'
 import { nodeStates } from '@comfy-balancer/contract/node'
 import type { Capability } from '@comfy-balancer/domain/capability'
 import { Refusal } from '@comfy-balancer/service-kit/problems'
@@ -24,14 +24,25 @@ export const nodeRoutes = (app: App, { ledger, capabilityOf, self }: NodeApiDeps
     return { data: (await fromLedger(Promise.all(views))).sort((a, b) => (a.id < b.id ? -1 : 1)) }
   })
 
-  route(app, getNode, async request => {
-    const id = request.params.id === 'self' ? self : request.params.id
-    const [node, { nowMs }] = await fromLedger(
-      Promise.all([id ? ledger.nodes.find(id) : undefined, ledger.nodes.now()])
-    )
-    if (!node) throw new Refusal('not-found', `There is no node ${request.params.id}`)
+  const idOf = (param: string): string => (param === 'self' && self !== undefined ? self : param)
+
+  const show = async (id: string) => {
+    const [node, { nowMs }] = await fromLedger(Promise.all([ledger.nodes.find(id), ledger.nodes.now()]))
+    if (!node) throw new Refusal('not-found', `There is no node ${id}`)
     return viewNode(ledger, node, await fromLedger(capabilityOf(node)), nowMs)
-  })
+  }
+
+  route(app, getNode, request => show(idOf(request.params.id)))
+
+  for (const endpoint of [drainNode, resumeNode]) {
+    route(app, endpoint, async request => {
+      const id = idOf(request.params.id)
+      const isDrained = endpoint === drainNode
+      if (await fromLedger(ledger.nodes.drain(id, isDrained)))
+        request.log.info({ nodeId: id }, isDrained ? 'node drained' : 'node resumed')
+      return show(id)
+    })
+  }
 
   route(app, getFleet, async () => {
     const [{ nodes, nowMs }, backlog, oldestMs, queuedByModel] = await fromLedger(

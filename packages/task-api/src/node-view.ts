@@ -19,6 +19,10 @@ export const viewNode = (
   comfyui: node.report.comfyui,
   models: [...(capability?.models() ?? [])],
   resident: node.report.resident,
+  quarantine:
+    node.quarantinedUntilMs > nowMs
+      ? { until: new Date(node.quarantinedUntilMs).toISOString(), times: node.quarantines }
+      : null,
   attempt: node.slot ? { task: node.slot.task, progress: node.report.progress } : null,
   lastHeartbeatAt: node.lastBeatMs > 0 ? new Date(node.lastBeatMs).toISOString() : null
 })
@@ -27,5 +31,5 @@ export const viewNode = (
 export const stateOf = (ledger: Ledger, node: NodeRecord, nowMs: number): NodeState => {
   if (!ledger.nodes.isAlive(node, nowMs) || !node.report.comfyui.up) return 'down'
   if (node.quarantinedUntilMs > nowMs) return 'quarantined'
-  return node.intent === 'draining' ? 'draining' : 'ready'
+  return node.isDrained || node.intent === 'draining' ? 'draining' : 'ready'
 }

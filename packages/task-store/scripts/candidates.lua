@@ -1,7 +1,7 @@
 -- Reads what the policy looks at: the queues of the least-served tenants and those waiting for a model that a node holds, from each the
 -- foremost and the shortest tasks; and the nodes.
 -- ARGV 1 tenants at most, 2 queues at most, 3 tasks per queue and order, then the models that nodes hold
--- Returns {now, waiting, {tenant, start, overtaken, …}, {id, tenant, need, order, work, avoid, accepted, …}, {node row, …}}; nothing
+-- Returns {now, waiting, {tenant, start, overtaken, …}, {id, tenant, need, order, work, avoid, accepted, stay, VRAM above, …}, {node row, …}}; nothing
 -- but the time when nothing waits
 local tenants = redis.call('ZRANGE', K.flows, 0, tonumber(ARGV[1]) - 1)
 if #tenants == 0 then return { now, 0, {}, {}, {} } end
@@ -37,8 +37,8 @@ for _, name in ipairs(queues) do
     for _, id in ipairs(redis.call('ZRANGE', order .. name, 0, per_queue)) do
       if not taken[id] then
         taken[id] = true
-        local t = redis.call('HMGET', K.task .. id, 'order', 'work', 'avoid', 'createdMs')
-        for _, value in ipairs({ id, tenant, need, t[1] or '0', t[2] or '1', t[3] or '', t[4] or '0' }) do tasks[#tasks + 1] = value end
+        local t = redis.call('HMGET', K.task .. id, 'order', 'work', 'avoid', 'createdMs', 'stay', 'vramAbove')
+        for _, value in ipairs({ id, tenant, need, t[1] or '0', t[2] or '1', t[3] or '', t[4] or '0', t[5] or '', t[6] or '' }) do tasks[#tasks + 1] = value end
       end
     end
   end

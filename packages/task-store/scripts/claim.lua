@@ -3,10 +3,10 @@
 -- Returns 'claimed' | 'stale-node' | 'not-ready' | 'occupied' | 'not-queued'
 -- Replay-safe by the nonce.
 local node, id, nonce = K.node .. ARGV[1], ARGV[3], ARGV[4]
-local n = redis.call('HMGET', node, 'epoch', 'slotToken', 'intent', 'quarantinedUntilMs', 'beatMs')
+local n = redis.call('HMGET', node, 'epoch', 'slotToken', 'intent', 'quarantinedUntilMs', 'beatMs', 'drained')
 if n[1] ~= ARGV[2] then return 'stale-node' end
 if n[2] == nonce then return 'claimed' end
-if n[3] ~= 'ready' or tonumber(n[4] or '0') > now or now - tonumber(n[5] or '0') > L.aliveMs then return 'not-ready' end
+if n[3] ~= 'ready' or n[6] or tonumber(n[4] or '0') > now or now - tonumber(n[5] or '0') > L.aliveMs then return 'not-ready' end
 if n[2] then return 'occupied' end
 local task = K.task .. id
 local t = redis.call('HMGET', task, 'state', 'tenant', 'timeoutMs', 'deadlineMs')
@@ -26,6 +26,7 @@ redis.call('HINCRBY', K.running, tenant, 1)
 redis.call('HINCRBY', task, 'attempt', 1)
 redis.call('HSET', task, 'state', 'leased', 'token', nonce, 'node', ARGV[1], 'claimedMs', now, 'charged', ARGV[5], 'why', ARGV[6])
 redis.call('HSETNX', task, 'firstClaimedMs', now)
+redis.call('HDEL', task, 'stay')
 redis.call('HSET', node, 'slotTask', id, 'slotToken', nonce)
 redis.call('ZADD', K.slots, now + L.leaseMs, ARGV[1])
 local due = now + tonumber(t[3]) + L.leaseMs

@@ -22,6 +22,7 @@ learn('execution', tonumber(ARGV[7]) / math.max(0.01, tonumber(t[5])))
 if ARGV[8] == '1' then learn('load', tonumber(ARGV[6])) end
 
 leave_slot(id, tonumber(ARGV[5]))
+node_success(t[4])
 show_outputs(id, ARGV[3], tonumber(ARGV[4]))
 redis.call('SET', K.result .. id, ARGV[3])
 keep_log(id, ARGV[9])

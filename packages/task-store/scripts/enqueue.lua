@@ -1,7 +1,8 @@
 -- Accepts a task: writes its record, its request and its need, and queues it.
 -- ARGV 1 id, 2 tenant, 3 idempotency key or '', 4 hash of the request, 5 body, 6 need digest, 7 need (JSON), 8 order offset (ms before now),
---      9 deadline (ms from now, 0 none), then field and value pairs of the record
--- Returns {'accepted', id} | {'replayed', id} | {'key-reused'} | {'queue-full', waiting}
+--      9 deadline (ms from now, 0 none), 10 fingerprint of the workflow, then field and value pairs of the record
+-- Returns {'accepted', id} | {'replayed', id} | {'key-reused'} | {'queue-full', waiting} | {'memory-full'} |
+--         {'workflow-quarantined', for how long (ms), why (JSON)}
 -- Replay-safe by the id, and by the idempotency key where there is one.
 local id, tenant, key = ARGV[1], ARGV[2], ARGV[3]
 if redis.call('EXISTS', K.task .. id) == 1 then return { 'accepted', id } end
@@ -14,6 +15,10 @@ if key ~= '' then
     return { 'replayed', known_id }
   end
 end
+local poison = K.poison .. tenant .. ':' .. ARGV[10]
+local why = redis.call('GET', poison)
+if why then return { 'workflow-quarantined', redis.call('PTTL', poison), why } end
+if redis.call('HGET', K.counters, 'memoryFull') == '1' then return { 'memory-full' } end
 local waiting = redis.call('ZCARD', K.delayed)
 for _, count in ipairs(redis.call('HVALS', K.queued)) do waiting = waiting + tonumber(count) end
 if waiting >= L.maxQueued then return { 'queue-full', tostring(waiting) } end
@@ -22,7 +27,7 @@ if key ~= '' then redis.call('SET', idempotency, id .. ' ' .. ARGV[4], 'PX', L.i
 redis.call('SET', K.body .. id, ARGV[5])
 redis.call('SET', K.need .. ARGV[6], ARGV[7], 'PX', L.keepNeedMs)
 local task = K.task .. id
-redis.call('HSET', task, 'tenant', tenant, 'need', ARGV[6], 'attempt', 0, 'createdMs', now, 'order', now - tonumber(ARGV[8]), unpack(ARGV, 10))
+redis.call('HSET', task, 'tenant', tenant, 'need', ARGV[6], 'attempt', 0, 'createdMs', now, 'order', now - tonumber(ARGV[8]), 'fingerprint', ARGV[10], unpack(ARGV, 11))
 local deadline = tonumber(ARGV[9])
 if deadline > 0 then redis.call('HSET', task, 'deadlineMs', now + deadline) end
 watch_time(id)

@@ -129,6 +129,37 @@ local function fail_with(id, problem, reason)
   finish(id, 'failed', 'task.failed', reason)
 end
 
+-- A node failed an attempt by its own fault. The third time in a row, and on probation the first, it is left alone for a while, unless
+-- too many nodes are already. Returns for how long (ms); 0 when it stays.
+local function node_fault(node)
+  local key = K.node .. node
+  local faults = redis.call('HINCRBY', key, 'faults', 1)
+  local times = tonumber(redis.call('HGET', key, 'quarantines') or '0')
+  if faults < L.quarantineFaults and times == 0 then return 0 end
+  redis.call('ZREMRANGEBYSCORE', K.quarantined, '-inf', now)
+  local alive = redis.call('ZCOUNT', K.nodes, now - L.aliveMs, '+inf')
+  if redis.call('ZCARD', K.quarantined) >= math.max(1, math.floor(alive * L.quarantineShare)) then return 0 end
+  local pause = math.min(L.quarantineMs * (times + 1), L.maxQuarantineMs)
+  redis.call('HSET', key, 'faults', 0, 'quarantines', times + 1, 'quarantinedUntilMs', now + pause)
+  redis.call('ZADD', K.quarantined, now + pause, node)
+  return pause
+end
+
+-- A node brought an attempt to its end: what was against it is forgotten.
+local function node_success(node)
+  if redis.call('HDEL', K.node .. node, 'faults', 'quarantines', 'quarantinedUntilMs') > 0 then redis.call('ZREM', K.quarantined, node) end
+end
+
+-- Refuses a workflow to its tenant for a while: it took ComfyUI down on more than one node.
+local function quarantine_workflow(id)
+  local t = redis.call('HMGET', K.task .. id, 'tenant', 'fingerprint', 'avoid', 'node')
+  local name = t[1] .. ':' .. (t[2] or '')
+  if not t[2] or not string.find(t[3] or '', ',', 1, true) then return end
+  redis.call('SET', K.poison .. name, cjson.encode({ task = id, nodes = t[3], sinceMs = now }), 'PX', L.poisonMs)
+  redis.call('ZREMRANGEBYSCORE', K.poisons, '-inf', now)
+  redis.call('ZADD', K.poisons, now + L.poisonMs, name)
+end
+
 local function avoid_node(id, node)
   if node == '' then return end
   local list = field(id, 'avoid')
@@ -140,11 +171,13 @@ end
 -- Sends a task back after an attempt that gave no result, or fails it when the budget of that class is used up.
 -- The caller has taken it out of its slot. Returns 'retried' or 'failed'.
 local function retry(id, class, budget, delay, exhausted, avoid)
-  if redis.call('HINCRBY', K.task .. id, 'used:' .. class, 1) > budget then
+  local used = redis.call('HINCRBY', K.task .. id, 'used:' .. class, 1)
+  if avoid then avoid_node(id, field(id, 'node')) end
+  if used > budget then
+    if class == 'comfyui-died' then quarantine_workflow(id) end
     fail_with(id, exhausted, class)
     return 'failed'
   end
-  if avoid then avoid_node(id, field(id, 'node')) end
   redis.call('HDEL', K.task .. id, 'token', 'startedMs', 'outputs')
   redis.call('DEL', K.result .. id)
   watch_time(id)

@@ -24,7 +24,12 @@ end
 
 local recovered, timed_out, expired = 0, 0, 0
 for _, node in ipairs(ended) do
-  if recover(node) then recovered = recovered + 1 end
+  -- A node that speaks but lets its lease run out does not do what it took.
+  local is_alive = now - tonumber(redis.call('ZSCORE', K.nodes, node) or '0') < L.aliveMs
+  if recover(node) then
+    recovered = recovered + 1
+    if is_alive then node_fault(node) end
+  end
 end
 
 local delayed = due(K.delayed)
@@ -51,6 +56,10 @@ for _, id in ipairs(due(K.deadlines)) do
     timed_out = timed_out + 1
   end
 end
+
+local memory = redis.call('INFO', 'memory')
+local used, max = tonumber(string.match(memory, 'used_memory:(%d+)')), tonumber(string.match(memory, 'maxmemory:(%d+)'))
+redis.call('HSET', K.counters, 'memoryFull', max > 0 and used > max * L.maxMemoryShare and 1 or 0)
 
 for _, node in ipairs(redis.call('ZRANGEBYSCORE', K.nodes, '-inf', now - L.keepNodeMs, 'LIMIT', 0, limit)) do
   if not redis.call('ZSCORE', K.slots, node) then

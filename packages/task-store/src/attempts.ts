@@ -27,6 +27,15 @@ export type Spent = {
   readonly loaded: boolean
 }
 
+/** Why a task goes back, what it fails with when that was once too often, and what the next attempt must heed. */
+export type Retry = {
+  readonly class: RetryClass
+  readonly exhausted: Problem
+  readonly backoffMs: number
+  readonly again?: boolean
+  readonly vramAboveBytes?: number | undefined
+}
+
 export type Attempts = ReturnType<typeof createAttempts>
 
 /** The writes about one attempt; each carries its token, and the script refuses any other. */
@@ -85,21 +94,50 @@ export const createAttempts = ({ run }: StoreDeps) => ({
     gpuSeconds: number,
     log = ''
   ): Promise<'failed' | 'stale' | 'terminal'> {
-    return (await run('fail', task, token, 'final', JSON.stringify(problem), gpuSeconds, 0, 0, 0, log)) as 'failed'
+    const [kind] = (await run(
+      'fail',
+      task,
+      token,
+      'final',
+      JSON.stringify(problem),
+      gpuSeconds,
+      0,
+      0,
+      0,
+      log,
+      0,
+      ''
+    )) as ['failed']
+    return kind
   },
 
-  /** Sends the task back, or fails it with `exhausted` when the budget of this class is used up. */
+  /**
+   * Sends the task back, or fails it with `exhausted` when the budget of this class is used up. With `again` it stays on this node, with
+   * `vramAboveBytes` only nodes with more VRAM will do. Tells for how long the node is quarantined now, 0 mostly.
+   */
   async retry(
     task: string,
     token: string,
-    retry: { class: RetryClass; exhausted: Problem; backoffMs: number },
+    retry: Retry,
     log = ''
-  ): Promise<'retried' | 'failed' | 'stale' | 'terminal'> {
+  ): Promise<{ kind: 'retried' | 'failed' | 'stale' | 'terminal'; quarantinedMs: number }> {
     const rule = retryRules[retry.class]
-    const avoid = retry.class === 'hand-back' ? 0 : 1
-    const delay = rule.delayed ? retry.backoffMs : 0
-    const text = JSON.stringify(retry.exhausted)
-    return (await run('fail', task, token, retry.class, text, 0, rule.budget, delay, avoid, log)) as 'retried'
+    const avoid = retry.class === 'hand-back' || retry.again ? 0 : 1
+    const [kind, quarantinedMs] = (await run(
+      'fail',
+      task,
+      token,
+      retry.class,
+      JSON.stringify(retry.exhausted),
+      0,
+      rule.budget,
+      rule.delayed ? retry.backoffMs : 0,
+      avoid,
+      log,
+      retry.again ? 1 : 0,
+      retry.vramAboveBytes ?? ''
+    )) as ['retried', number | undefined]
+    return { kind, quarantinedMs: quarantinedMs ?? 0 }
   },
 
   /** Empties a slot that this token still holds. */

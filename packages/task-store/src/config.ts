@@ -13,6 +13,14 @@ export const ledgerConfig = {
   BLIND_MS: milliseconds(defaultLimits.blindMs, 'Without a sweep for so long, recovery waits one more lease'),
   RETENTION_SECONDS: seconds(defaultLimits.keepMs, 'How long ended tasks are kept'),
   FAILED_RETENTION_SECONDS: seconds(defaultLimits.keepFailedMs, 'How long failed tasks are kept'),
+  QUARANTINE_MS: milliseconds(
+    defaultLimits.quarantineMs,
+    'How long a node that failed three times in a row is left alone'
+  ),
+  WORKFLOW_QUARANTINE_SECONDS: seconds(
+    defaultLimits.poisonMs,
+    'How long a workflow is refused that took ComfyUI down on several nodes'
+  ),
   MAX_QUEUED: Type.Integer({
     minimum: 1,
     maximum: 10_000_000,
@@ -29,5 +37,8 @@ export const limitsOf = (config: Static<TObject<typeof ledgerConfig>>): Limits =
   blindMs: config.BLIND_MS,
   keepMs: config.RETENTION_SECONDS * 1_000,
   keepFailedMs: config.FAILED_RETENTION_SECONDS * 1_000,
+  quarantineMs: config.QUARANTINE_MS,
+  maxQuarantineMs: 10 * config.QUARANTINE_MS,
+  poisonMs: config.WORKFLOW_QUARANTINE_SECONDS * 1_000,
   maxQueued: config.MAX_QUEUED
 })

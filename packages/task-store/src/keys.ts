@@ -41,6 +41,12 @@ export const keyNames = {
   delayed: 'delayed',
   /** zset: task → when it runs out of time */
   deadlines: 'deadlines',
+  /** zset: quarantined node → until when */
+  quarantined: 'quarantined',
+  /** string: why a workflow (`tenant:fingerprint`) is refused for a while */
+  poison: 'poison:',
+  /** zset: the refused workflows → until when */
+  poisons: 'poisons',
   /** zset: node → last heartbeat */
   nodes: 'nodes',
   /** hash: epoch, url, labels, report, slot */

@@ -3,6 +3,7 @@ import { type Attempts, createAttempts } from './attempts.ts'
 import { createKeys } from './keys.ts'
 import { defaultLimits, type Limits } from './limits.ts'
 import { createNodes, type Nodes } from './nodes.ts'
+import { createQuarantine, type Quarantine } from './quarantine.ts'
 import { createRecovery, type Recovery } from './recovery.ts'
 import { loadScripts } from './scripts.ts'
 import { createTasks, type Tasks } from './tasks.ts'
@@ -15,6 +16,7 @@ export type Ledger = {
   readonly nodes: Nodes
   readonly waiting: Waiting
   readonly recovery: Recovery
+  readonly quarantine: Quarantine
   readonly limits: Limits
   readonly prefix: string
 }
@@ -30,6 +32,7 @@ export const createLedger = (redis: Redis, prefix = '{cb}:', limits: Limits = de
     nodes: createNodes(deps),
     waiting: createWaiting(deps),
     recovery: createRecovery(deps),
+    quarantine: createQuarantine(deps),
     limits,
     prefix
   }

@@ -23,6 +23,16 @@ export type Limits = {
   readonly maxListed: number
   /** Of ComfyUI's log lines that are kept with a task. */
   readonly maxLogBytes: number
+  /** So many node faults in a row put a node into quarantine: for this long the first time, twice as long the second, at most so long. */
+  readonly quarantineFaults: number
+  readonly quarantineMs: number
+  readonly maxQuarantineMs: number
+  /** At most this share of the living nodes is in quarantine, though always one may be. */
+  readonly quarantineShare: number
+  /** How long a workflow that took ComfyUI down on several nodes is refused. */
+  readonly poisonMs: number
+  /** Beyond this share of Redis' maxmemory nothing is accepted any more. */
+  readonly maxMemoryShare: number
 }
 
 const second = 1000
@@ -39,7 +49,13 @@ export const defaultLimits: Limits = {
   idempotencyMs: 24 * hour,
   maxQueued: 100_000,
   maxListed: 10_000,
-  maxLogBytes: 65_536
+  maxLogBytes: 65_536,
+  quarantineFaults: 3,
+  quarantineMs: 30 * second,
+  maxQuarantineMs: 300 * second,
+  quarantineShare: 0.3,
+  poisonMs: hour,
+  maxMemoryShare: 0.75
 }
 
 /** The limits as the scripts read them, with the problems that only a script can decide on. */

@@ -24,7 +24,11 @@ export type NodeRecord = {
   readonly files: string
   readonly report: NodeReport
   readonly intent: Intent
+  /** Left alone until then because it failed several tasks; how often in a row that came so. */
   readonly quarantinedUntilMs: number
+  readonly quarantines: number
+  /** An operator took it out of dispatch. */
+  readonly isDrained: boolean
   readonly slot: Slot | undefined
   /** Its last heartbeat; a node known to be gone counts as silent at once. */
   readonly lastBeatMs: number
@@ -48,6 +52,8 @@ export const readNodeRow = ([id, beatMs, row, held]: NodeRow): NodeRecord[] => {
       report: JSON.parse(hash.report ?? '{}'),
       intent: (hash.intent ?? 'occupied') as Intent,
       quarantinedUntilMs: Number(hash.quarantinedUntilMs ?? 0),
+      quarantines: Number(hash.quarantines ?? 0),
+      isDrained: hash.drained === '1',
       slot: slotOf(hash, held),
       lastBeatMs: Number(beatMs)
     }

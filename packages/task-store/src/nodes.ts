@@ -87,6 +87,11 @@ export const createNodes = ({ redis, keys, run, limits }: StoreDeps) => {
       return kind === 'recovered' ? task : undefined
     },
 
+    /** Takes a node out of dispatch, or puts it back. False when it is not known. */
+    async drain(id: string, isDrained: boolean): Promise<boolean> {
+      return (await run('drain', id, isDrained ? 1 : 0)) === 'ok'
+    },
+
     /** Every node of the last day, and the ledger's time. */
     async list(): Promise<{ nodes: NodeRecord[]; nowMs: number }> {
       const [nowMs, rows] = (await run('nodes')) as [number, NodeRow[]]

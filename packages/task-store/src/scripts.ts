@@ -18,7 +18,9 @@ const scriptFlags = {
   cancel: 'allow-oom',
   sweep: 'allow-oom',
   register: 'allow-oom',
-  suspect: 'allow-oom'
+  suspect: 'allow-oom',
+  drain: 'allow-oom',
+  pardon: 'allow-oom'
 } as const
 
 export type ScriptName = keyof typeof scriptFlags

@@ -20,6 +20,8 @@ export type TaskRecord = {
   readonly startedMs: number | undefined
   readonly finishedMs: number | undefined
   readonly charged: number
+  /** How often it ran out of GPU memory. */
+  readonly outOfMemory: number
   readonly loadSeconds: number | undefined
   readonly executionSeconds: number | undefined
   readonly clientId: string | undefined
@@ -54,6 +56,7 @@ export const readTaskRecord = (id: string, hash: Readonly<Record<string, string>
     startedMs: number(hash.startedMs),
     finishedMs: number(hash.finishedMs),
     charged: Number(hash.charged ?? 0),
+    outOfMemory: Number(hash['used:out-of-memory'] ?? 0),
     loadSeconds: number(hash.loadSeconds),
     executionSeconds: number(hash.executionSeconds),
     clientId: hash.clientId,

@@ -16,6 +16,8 @@ export type NewTask = {
   readonly need: Need
   readonly outputs: readonly string[]
   readonly work: number
+  /** Digest of what `fingerprintText` makes of its workflow. */
+  readonly fingerprint: string
   readonly priority: number
   readonly timeoutSeconds: number
   readonly deadlineSeconds: number
@@ -27,6 +29,8 @@ export type NewTask = {
 export type Accepted =
   | { readonly kind: 'accepted' | 'replayed'; readonly id: string }
   | { readonly kind: 'key-reused' }
+  | { readonly kind: 'memory-full' }
+  | { readonly kind: 'workflow-quarantined'; readonly leftMs: number; readonly task: string }
   | { readonly kind: 'queue-full'; readonly waiting: number }
 
 /** What a task has so far: its outputs, or the problem it failed with. */
@@ -52,7 +56,7 @@ export const createTasks = ({ redis, keys, run }: StoreDeps) => ({
       metadata: JSON.stringify(task.metadata),
       ...(task.clientId === undefined ? {} : { clientId: task.clientId })
     }
-    const [kind, detail] = (await run(
+    const [kind, detail, why] = (await run(
       'enqueue',
       task.id,
       task.tenant,
@@ -63,10 +67,12 @@ export const createTasks = ({ redis, keys, run }: StoreDeps) => ({
       JSON.stringify(task.need),
       headStartMs(task.priority),
       task.deadlineSeconds * 1000,
+      task.fingerprint,
       ...Object.entries(fields).flat()
-    )) as [Accepted['kind'], string]
+    )) as [Accepted['kind'], string, string]
     if (kind === 'queue-full') return { kind, waiting: Number(detail) }
-    return kind === 'key-reused' ? { kind } : { kind, id: detail }
+    if (kind === 'workflow-quarantined') return { kind, leftMs: Number(detail), task: JSON.parse(why).task }
+    return kind === 'accepted' || kind === 'replayed' ? { kind, id: detail } : { kind }
   },
 
   /** The task; undefined when it is not there, or belongs to another tenant. */

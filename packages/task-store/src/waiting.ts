@@ -65,9 +65,9 @@ export const createWaiting = ({ redis, keys, run }: StoreDeps) => {
           { start: Number(start), overtaken: Number(overtaken) }
         ])
       )
-      const rows = chunks(taskRows, 7)
+      const rows = chunks(taskRows, 9)
       const found = await Promise.all(rows.map(row => need(row[2]!)))
-      const candidates = rows.flatMap(([id, tenant, needId, order, work, avoid, accepted], i) => {
+      const candidates = rows.flatMap(([id, tenant, needId, order, work, avoid, accepted, stay, vramAbove], i) => {
         const known = found[i]
         if (!known) return []
         return [
@@ -79,7 +79,9 @@ export const createWaiting = ({ redis, keys, run }: StoreDeps) => {
             orderMs: Number(order),
             acceptedMs: Number(accepted),
             work: Number(work),
-            avoid: avoid ? avoid.split(',') : []
+            avoid: avoid ? avoid.split(',') : [],
+            stay: stay || undefined,
+            vramAboveBytes: vramAbove ? Number(vramAbove) : undefined
           }
         ]
       })
@@ -123,7 +125,7 @@ export const createWaiting = ({ redis, keys, run }: StoreDeps) => {
         redis.hgetall(keys.running()),
         redis.hgetall(keys.counters())
       ])
-      const { lastSweepMs: _, guardedMs: __, ...finished } = counters
+      const { lastSweepMs: _, guardedMs: __, memoryFull: ___, ...finished } = counters
       return {
         queuedByTenant: numbers(queued),
         delayed,

@@ -28,6 +28,7 @@ const aTask = (more: Partial<NewTask> = {}): NewTask => ({
   id: `task_${randomUUID().replaceAll('-', '')}`,
   tenant: 'default',
   body: '{"prompt":{}}',
+  fingerprint: 'f1',
   need: { classes: ['A'], models: [], files: [], labels: {} },
   outputs: ['9'],
   work: 1,
@@ -189,9 +190,9 @@ t.test('writes with another token are refused and change nothing', async t => {
   t.equal(await ledger.attempts.output(id, 'first', [anOutput]), 'stale')
   t.equal(await ledger.attempts.complete(id, 'first', [anOutput], spent), 'stale')
   t.equal(await ledger.attempts.fail(id, 'first', problem('timed-out', 'x'), 0), 'stale')
-  t.equal(
+  t.match(
     await ledger.attempts.retry(id, 'first', { class: 'node', exhausted: problem('timed-out', 'x'), backoffMs: 0 }),
-    'stale'
+    { kind: 'stale' }
   )
   t.equal(await ledger.attempts.release('n2', 'first'), 'not-held')
   t.same(await beat(ledger, 'first'), { kind: 'lost' })
@@ -276,12 +277,12 @@ t.test('an expired slot of a finished task is emptied and the task left alone', 
 })
 
 t.test('budgets: node faults wait and end after three, lost leases after ten, hand-backs never', async t => {
-  const ledger = open(t)
+  const ledger = open(t, { quarantineFaults: 100 })
   await register(ledger, 'n1')
   const exhausted = problem('attempts-exhausted', 'gone')
   const once = async (id: string, token: string, how: 'node' | 'hand-back') => {
     await claim(ledger, id, 'n1', token)
-    return ledger.attempts.retry(id, token, { class: how, exhausted, backoffMs: how === 'node' ? 1 : 0 })
+    return (await ledger.attempts.retry(id, token, { class: how, exhausted, backoffMs: how === 'node' ? 1 : 0 })).kind
   }
   const id = await enqueue(ledger)
   for (const token of ['1', '2', '3']) {
@@ -414,9 +415,9 @@ t.test(
     const id = await enqueue(ledger)
     await claim(ledger, id, 'n1', 'one')
     const back = { class: 'hand-back', exhausted: problem('attempts-exhausted', ''), backoffMs: 0 } as const
-    t.equal(await ledger.attempts.retry(id, 'one', back, 'first attempt\n'), 'retried')
+    t.match(await ledger.attempts.retry(id, 'one', back, 'first attempt\n'), { kind: 'retried' })
     t.equal(await ledger.tasks.log(id), 'first attempt\n')
-    t.equal(await ledger.attempts.retry(id, 'one', back, 'late\n'), 'stale')
+    t.match(await ledger.attempts.retry(id, 'one', back, 'late\n'), { kind: 'stale' })
     await claim(ledger, id, 'n1', 'two')
     for (const _ of [1, 2])
       t.equal(await ledger.attempts.complete(id, 'two', [], spent, 'second attempt, longer\n'), 'ok')
@@ -459,3 +460,146 @@ async function until(holds: () => Promise<boolean>, what: string, deadlineMs = 5
     await new Promise(resolve => setTimeout(resolve, 20))
   }
 }
+
+const exhausted = problem('attempts-exhausted', 'gone')
+let nonces = 0
+
+/** One attempt of a new task on a node that ends with a retry of this class. */
+const failOnce = async (ledger: Opened, node: string, retryClass: 'node' | 'comfyui-died', task?: string) => {
+  const id = task ?? (await enqueue(ledger))
+  const token = `failing-${nonces++}`
+  t.equal(await claim(ledger, id, node, token), 'claimed')
+  return ledger.attempts.retry(id, token, { class: retryClass, exhausted, backoffMs: 0 })
+}
+
+t.test('three faults in a row put a node into quarantine, then one canary decides', async t => {
+  const ledger = open(t, { quarantineMs: 80, maxQuarantineMs: 120 })
+  for (const id of ['n1', 'n2', 'n3']) await register(ledger, id)
+  const quarantineOf = async (id: string) => (await ledger.nodes.find(id))!
+  const over = (id: string) =>
+    until(async () => (await quarantineOf(id)).quarantinedUntilMs <= (await ledger.nodes.now()).nowMs, 'it is over')
+
+  for (const ms of [0, 0, 80]) t.equal((await failOnce(ledger, 'n1', 'node')).quarantinedMs, ms)
+  const id = await enqueue(ledger)
+  t.equal(await claim(ledger, id, 'n1'), 'not-ready')
+  t.match(await quarantineOf('n1'), { quarantines: 1 })
+
+  for (let i = 0; i < 3; i++) t.equal((await failOnce(ledger, 'n2', 'node')).quarantinedMs, 0, 'one of three is enough')
+  await over('n1')
+  t.equal(
+    (await failOnce(ledger, 'n1', 'node')).quarantinedMs,
+    120,
+    'a canary that fails doubles the time, up to a bound'
+  )
+  await over('n1')
+  await beat(ledger, undefined, 'n1')
+  t.equal(await claim(ledger, id, 'n1', 'canary'), 'claimed')
+  await ledger.attempts.complete(id, 'canary', [], spent)
+  t.match(await quarantineOf('n1'), { quarantines: 0, quarantinedUntilMs: 0 }, 'one that succeeds clears the node')
+  for (const ms of [0, 0]) t.equal((await failOnce(ledger, 'n1', 'node')).quarantinedMs, ms)
+})
+
+t.test('only the faults of a node count: not a cancel, not the second ComfyUI that dies under one task', async t => {
+  const ledger = open(t, { leaseMs: 60_000 })
+  await register(ledger, 'n1')
+  const id = await enqueue(ledger)
+  for (let i = 0; i < 3; i++) t.equal((await failOnce(ledger, 'n1', 'comfyui-died', id)).quarantinedMs, 0)
+  for (let i = 0; i < 3; i++) {
+    const cancelled = await enqueue(ledger)
+    t.equal(await claim(ledger, cancelled, 'n1', `c${i}`), 'claimed')
+    await ledger.tasks.cancel(cancelled, 'default')
+    await ledger.attempts.release('n1', `c${i}`)
+  }
+  t.match(await failOnce(ledger, 'n1', 'node'), { quarantinedMs: 0 }, 'the second of its own')
+  t.match(await failOnce(ledger, 'n1', 'comfyui-died'), { quarantinedMs: 30_000 }, 'the third')
+})
+
+t.test('a node that speaks but does not do what it took is a fault; one that fell silent is none', async t => {
+  const ledger = open(t, { leaseMs: 50, quarantineFaults: 1, blindMs: 60_000 })
+  await register(ledger, 'idler')
+  const id = await enqueue(ledger)
+  await claim(ledger, id, 'idler')
+  await until(async () => {
+    await beat(ledger, undefined, 'idler')
+    return (await ledger.recovery.sweep()).recovered === 1
+  }, 'the lease ends')
+  t.equal((await ledger.nodes.find('idler'))?.quarantines, 1)
+
+  const silent = open(t, { leaseMs: 50, aliveMs: 20, quarantineFaults: 1, blindMs: 60_000 })
+  await register(silent, 'dead')
+  await claim(silent, await enqueue(silent), 'dead')
+  await until(async () => (await silent.recovery.sweep()).recovered === 1, 'the lease ends')
+  t.equal((await silent.nodes.find('dead'))?.quarantines, 0)
+})
+
+t.test('a workflow that took ComfyUI down on several nodes is refused to its tenant until it is lifted', async t => {
+  const ledger = open(t)
+  for (const node of ['n1', 'n2']) await register(ledger, node)
+  const id = await enqueue(ledger, { fingerprint: 'deadly' })
+  for (const node of ['n1', 'n2', 'n1']) t.match(await failOnce(ledger, node, 'comfyui-died', id), { kind: 'retried' })
+  t.match(await failOnce(ledger, 'n2', 'comfyui-died', id), { kind: 'failed' })
+  t.match(await ledger.tasks.enqueue(aTask({ fingerprint: 'deadly' })), { kind: 'workflow-quarantined', task: id })
+  t.match(await ledger.tasks.enqueue(aTask({ fingerprint: 'deadly', tenant: 'other' })), { kind: 'accepted' })
+  t.match(await ledger.tasks.enqueue(aTask({ fingerprint: 'harmless' })), { kind: 'accepted' })
+  t.match(await ledger.quarantine.list(), [{ tenant: 'default', fingerprint: 'deadly', task: id, nodes: ['n1', 'n2'] }])
+  t.same(await ledger.quarantine.list('other'), [])
+  t.ok(await ledger.quarantine.lift('default', 'deadly'))
+  t.notOk(await ledger.quarantine.lift('default', 'deadly'))
+  t.match(await ledger.tasks.enqueue(aTask({ fingerprint: 'deadly' })), { kind: 'accepted' })
+
+  const alone = open(t)
+  await register(alone, 'n1')
+  const onOne = await enqueue(alone, { fingerprint: 'deadly' })
+  for (let i = 0; i < 4; i++) await failOnce(alone, 'n1', 'comfyui-died', onOne)
+  t.equal((await alone.tasks.find(onOne))?.state, 'failed')
+  t.match(
+    await alone.tasks.enqueue(aTask({ fingerprint: 'deadly' })),
+    { kind: 'accepted' },
+    'one node may be at fault itself'
+  )
+})
+
+t.test('out of memory: what the next attempt must heed reaches the policy, for one attempt or for all', async t => {
+  const ledger = open(t)
+  await register(ledger, 'n1')
+  const id = await enqueue(ledger)
+  const candidate = async () => (await ledger.waiting.look([])).candidates[0]
+  const fail = (token: string, next: object) =>
+    ledger.attempts.retry(id, token, { class: 'out-of-memory', exhausted, backoffMs: 0, ...next })
+  await claim(ledger, id, 'n1', 'one')
+  await fail('one', { again: true })
+  t.match(await candidate(), { stay: 'n1', avoid: [], vramAboveBytes: undefined })
+  await claim(ledger, id, 'n1', 'two')
+  t.equal((await ledger.tasks.find(id))?.outOfMemory, 1)
+  await fail('two', { vramAboveBytes: 24e9 })
+  t.match(await candidate(), { stay: undefined, avoid: ['n1'], vramAboveBytes: 24e9 })
+})
+
+t.test('a drained node gets nothing until it is resumed, also after a restart', async t => {
+  const ledger = open(t)
+  await register(ledger, 'n1')
+  const id = await enqueue(ledger)
+  for (const _ of [1, 2]) t.ok(await ledger.nodes.drain('n1', true))
+  t.equal(await claim(ledger, id), 'not-ready')
+  await register(ledger, 'n1', 'e2')
+  t.equal((await ledger.nodes.find('n1'))?.isDrained, true)
+  t.equal(await claim(ledger, id, 'n1', 'x', 'e2'), 'not-ready')
+  t.ok(await ledger.nodes.drain('n1', false))
+  t.equal(await claim(ledger, id, 'n1', 'x', 'e2'), 'claimed')
+  t.notOk(await ledger.nodes.drain('unknown', true))
+})
+
+t.test('short of memory nothing is accepted, and everything else goes on', async t => {
+  const ledger = open(t, { maxMemoryShare: 1e-9 })
+  await register(ledger, 'n1')
+  const id = await enqueue(ledger)
+  await ledger.redis.config('SET', 'maxmemory', '68719476736')
+  t.teardown(() => ledger.redis.status === 'ready' && ledger.redis.config('SET', 'maxmemory', '0'))
+  await ledger.recovery.sweep()
+  t.same(await ledger.tasks.enqueue(aTask()), { kind: 'memory-full' })
+  t.equal(await claim(ledger, id), 'claimed')
+  t.equal(await ledger.attempts.complete(id, 'token-1', [], spent), 'ok')
+  await ledger.redis.config('SET', 'maxmemory', '0')
+  await ledger.recovery.sweep()
+  t.match(await ledger.tasks.enqueue(aTask()), { kind: 'accepted' })
+})

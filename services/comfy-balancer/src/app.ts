@@ -7,6 +7,7 @@ import { probes } from '@comfy-balancer/service-kit/probes'
 import { createServer } from '@comfy-balancer/service-kit/server'
 import type { ObjectStore } from '@comfy-balancer/storage/object-store'
 import { nodeRoutes } from '@comfy-balancer/task-api/node-routes'
+import { quarantineRoutes } from '@comfy-balancer/task-api/quarantine-routes'
 import { taskRoutes } from '@comfy-balancer/task-api/task-routes'
 import { limitsOf } from '@comfy-balancer/task-store/config'
 import type { Connection } from '@comfy-balancer/task-store/connection'
@@ -45,6 +46,7 @@ export const createApp = async (config: ComfyBalancerConfig, { connection, store
     defaults: { timeoutSeconds: config.TASK_TIMEOUT_SECONDS, deadlineSeconds: config.TASK_DEADLINE_SECONDS }
   })
   nodeRoutes(server, { ledger, capabilityOf: registry.capabilityOf })
+  quarantineRoutes(server, { ledger })
   let stopLoops = async (): Promise<void> => {}
 
   const begin = (): void => {

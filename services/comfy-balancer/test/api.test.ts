@@ -95,7 +95,7 @@ const open = async (t: Test, { withNode = true } = {}) => {
     const end = Date.now() + 5_000
     while (app.server.openStreams.size === 0 && Date.now() < end) await new Promise(resolve => setTimeout(resolve, 5))
   }
-  return { url, ledger, isWaiting, connection, post, accepted, claim, beat }
+  return { url, ledger, isWaiting, connection, post, accepted, claim, beat, node }
 }
 
 const spent = { gpuSeconds: 1, loadSeconds: 0, executionSeconds: 1, loaded: false }
@@ -464,6 +464,52 @@ t.test('nodes, fleet, probes and the API document', async t => {
     )
   )
   t.ok('Task' in document.components.schemas && 'Problem' in document.components.schemas)
+})
+
+t.test('operators drain and resume a node', async t => {
+  const { url, accepted, claim } = await open(t)
+  const turn = async (what: string) => (await fetch(`${url}/api/v1/nodes/gpu-a/${what}`, { method: 'POST' })).json()
+  const { id } = await accepted()
+  for (const _ of [1, 2]) t.match(await turn('drain'), { id: 'gpu-a', state: 'draining' })
+  t.equal(await claim(id), 'not-ready')
+  t.match(await turn('resume'), { state: 'ready', quarantine: null })
+  t.equal(await claim(id), 'claimed')
+  const unknown = await fetch(`${url}/api/v1/nodes/nobody/drain`, { method: 'POST' })
+  t.match([unknown.status, await unknown.json()], [404, { code: 'not-found', detail: 'There is no node nobody' }])
+})
+
+t.test('a workflow that takes ComfyUI down on several nodes is refused until an operator lifts that', async t => {
+  const { url, ledger, node, post, accepted } = await open(t)
+  await ledger.nodes.register({ ...node, id: 'gpu-b', url: 'http://127.0.0.1:2' })
+  const deadly = `{"prompt":${workflow('13')}}`
+  const { id } = await accepted(deadly)
+  for (const [i, on] of ['gpu-a', 'gpu-b', 'gpu-a', 'gpu-b'].entries()) {
+    await ledger.attempts.claim({
+      node: on,
+      epoch: 'e',
+      task: id,
+      nonce: `${i}`,
+      predictedSeconds: 1,
+      why: {},
+      overtakes: []
+    })
+    const exhausted = problem('attempts-exhausted', 'it took several nodes down')
+    await ledger.attempts.retry(id, `${i}`, { class: 'comfyui-died', exhausted, backoffMs: 0 })
+  }
+  const refused = await post(deadly)
+  t.match(
+    [refused.status, await refused.json()],
+    [422, { code: 'workflow-quarantined', errors: [{ pointer: '/prompt' }] }]
+  )
+  t.equal((await post(`{"prompt":${workflow('14')}}`)).status, 202, 'another workflow is not')
+
+  const listed = (await (await fetch(`${url}/api/v1/quarantine`)).json()) as { data: { fingerprint: string }[] }
+  t.match(listed.data, [{ tenant: 'default', task: id, nodes: ['gpu-a', 'gpu-b'] }])
+  const lift = (fingerprint: string) => fetch(`${url}/api/v1/quarantine/${fingerprint}`, { method: 'DELETE' })
+  t.equal((await lift('0'.repeat(32))).status, 404)
+  const lifted = await lift(listed.data[0]!.fingerprint)
+  t.match([lifted.status, await lifted.json()], [200, { data: [] }])
+  t.equal((await post(deadly)).status, 202)
 })
 
 t.test('when the ledger is away the answer is an honest 503', async t => {

@@ -7,6 +7,7 @@ import { probes } from '@comfy-balancer/service-kit/probes'
 import { createServer } from '@comfy-balancer/service-kit/server'
 import type { ObjectStore } from '@comfy-balancer/storage/object-store'
 import { nodeRoutes } from '@comfy-balancer/task-api/node-routes'
+import { quarantineRoutes } from '@comfy-balancer/task-api/quarantine-routes'
 import { taskRoutes } from '@comfy-balancer/task-api/task-routes'
 import { limitsOf } from '@comfy-balancer/task-store/config'
 import type { Connection } from '@comfy-balancer/task-store/connection'
@@ -17,6 +18,7 @@ import { openComfyUi } from './comfyui.ts'
 import { type ComfyServiceConfig, labelsOf } from './config.ts'
 import { createSampler } from './gpu/sampler.ts'
 import { NodeAgent } from './node-agent.ts'
+import { gpusOf } from './report.ts'
 import { createResidency } from './residency.ts'
 import { startStandalone } from './standalone.ts'
 import { version } from './version.ts'
@@ -67,12 +69,25 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
     defaults: { timeoutSeconds: config.TASK_TIMEOUT_SECONDS, deadlineSeconds: config.TASK_DEADLINE_SECONDS }
   })
   nodeRoutes(server, { ledger, capabilityOf: registry.capabilityOf, self: node })
+  quarantineRoutes(server, { ledger })
   let stopStandalone = async (): Promise<void> => {}
 
   const begin = async (url: string): Promise<void> => {
     agent = new NodeAgent(
       { id: node, url: config.NODE_URL ?? url, labels: labelsOf(config.NODE_LABELS), heartbeatMs: config.HEARTBEAT_MS },
-      { ledger, hints, comfyui, residency, store, egress, sampler, logger, limits: attemptLimits(config) }
+      {
+        ledger,
+        hints,
+        comfyui,
+        residency,
+        store,
+        egress,
+        sampler,
+        logger,
+        limits: attemptLimits(config),
+        vramBytes: () => gpusOf(sampler, comfyui)[0]?.vramTotalBytes ?? undefined,
+        vramOfCapable: registry.vramOfCapable
+      }
     )
     await agent.start()
     stopStandalone = startStandalone({ ledger, hints, registry, log: logger, node })

@@ -20,10 +20,10 @@ export const reportOf = (
   leftovers: number
 ): NodeReport => {
   const { up, version, queueRemaining, foreign } = comfyui.observer.state()
-  const { gpus, host } = sampler.latest()
+  const { host } = sampler.latest()
   return {
     comfyui: { up, version: version ?? null, queueRemaining, foreign: Math.max(foreign, leftovers) },
-    gpus: gpus.length > 0 ? gpus : gpusOfComfyUi(comfyui),
+    gpus: gpusOf(sampler, comfyui),
     host,
     resident: [...residency.models()],
     catalog: comfyui.catalog()?.digest ?? null,
@@ -31,7 +31,12 @@ export const reportOf = (
   }
 }
 
-/** Where this machine shows no GPU, ComfyUI's own account of its devices; a ComfyUI on the CPU has none. */
+/** This node's GPUs; where the machine shows none, ComfyUI's own account of its devices. A ComfyUI on the CPU has none. */
+export const gpusOf = (sampler: Sampler, comfyui: ComfyUi): Gpu[] => {
+  const { gpus } = sampler.latest()
+  return gpus.length > 0 ? [...gpus] : gpusOfComfyUi(comfyui)
+}
+
 const gpusOfComfyUi = (comfyui: ComfyUi): Gpu[] =>
   (comfyui.stats()?.devices ?? [])
     .filter(device => device.type !== 'cpu')

@@ -5,6 +5,7 @@ import type { Verdict } from '@comfy-balancer/comfyui/verdict'
 import type { Need } from '@comfy-balancer/contract/need'
 import type { Progress } from '@comfy-balancer/contract/task'
 import { foldPath, modelsOf } from '@comfy-balancer/domain/capability'
+import { afterOutOfMemory } from '@comfy-balancer/domain/retry'
 import type { Workflow } from '@comfy-balancer/domain/workflow'
 import type { Egress } from '@comfy-balancer/service-kit/egress'
 import type { Log } from '@comfy-balancer/service-kit/log'
@@ -33,6 +34,7 @@ import { createSettlement, type Settlement } from './settlement.ts'
 import { createStopwatch, type Stopwatch } from './stopwatch.ts'
 import { loadersOf } from './submission-edits.ts'
 import { createTeller, type Teller } from './teller.ts'
+import { untilTaken } from './until-taken.ts'
 
 /** `maxOutputBytes` bounds one file; a prompt silent for `silentMs` hangs; ComfyUI has `cancelMs` to let go of one. */
 export type AttemptLimits = { readonly maxOutputBytes: number; readonly silentMs: number; readonly cancelMs: number }
@@ -47,6 +49,9 @@ export type AttemptDeps = {
   readonly log: Log
   readonly node: string
   readonly limits: AttemptLimits
+  /** The VRAM of this node's GPU, and of every known node that has what a need asks for. */
+  readonly vramBytes: () => number | undefined
+  readonly vramOfCapable: (need: Need) => Promise<readonly (number | undefined)[]>
   /** Reports at once that ComfyUI is not free, before the slot is. */
   readonly reportOccupied: () => Promise<void>
 }
@@ -271,8 +276,25 @@ export class Attempt {
     if (mayRun) await this.#stopPrompt()
     this.#enter('settling')
     if (outcome.kind === 'failed') return this.#settlement.fail(outcome, gpuSeconds)
-    if (outcome.kind === 'retry') return this.#settlement.sendBack(outcome)
+    if (outcome.kind === 'retry') return this.#sendBack(outcome, gpuSeconds)
     if (!isDrained) await this.#settlement.removeOutputs()
+  }
+
+  async #sendBack(outcome: Extract<NoResult, { kind: 'retry' }>, gpuSeconds: number): Promise<void> {
+    if (outcome.class !== 'out-of-memory') return this.#settlement.sendBack(outcome)
+    const next = afterOutOfMemory(
+      this.#assignment.record.outOfMemory,
+      this.#deps.vramBytes(),
+      await this.#vramOfOthers()
+    )
+    if (next) return this.#settlement.sendBack(outcome, next)
+    return this.#settlement.fail({ kind: 'failed', problem: outcome.problem }, gpuSeconds)
+  }
+
+  async #vramOfOthers(): Promise<readonly (number | undefined)[]> {
+    const { vramOfCapable, log } = this.#deps
+    const { need } = this.#assignment
+    return need ? untilTaken(() => vramOfCapable(need), log) : []
   }
 
   async #stopPrompt(): Promise<void> {

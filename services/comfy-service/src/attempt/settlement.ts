@@ -1,4 +1,4 @@
-import { backoffMs } from '@comfy-balancer/domain/retry'
+import { backoffMs, type RoomierAttempt } from '@comfy-balancer/domain/retry'
 import type { Log } from '@comfy-balancer/service-kit/log'
 import type { ObjectStore } from '@comfy-balancer/storage/object-store'
 import { taskFolder } from '@comfy-balancer/storage/output-path'
@@ -60,13 +60,14 @@ export const createSettlement = (
     },
 
     /** The task goes back to its queue, or fails when the budget of this class is used up. */
-    async sendBack(outcome: Extract<Outcome, { kind: 'retry' }>): Promise<void> {
+    async sendBack(outcome: Extract<Outcome, { kind: 'retry' }>, next?: RoomierAttempt): Promise<void> {
       const { class: retryClass, problem: exhausted, why: reason, errorSource } = outcome
       const backoff = backoffMs(record.attempt - 1, Math.random())
-      const retry = { class: retryClass, exhausted, backoffMs: backoff }
-      const answer = await untilTaken(() => attempts.retry(task, token, retry, logText()), log)
+      const retry = { class: retryClass, exhausted, backoffMs: backoff, ...next }
+      const { kind: answer, quarantinedMs } = await untilTaken(() => attempts.retry(task, token, retry, logText()), log)
       hasEmptiedSlot = answer === 'retried' || answer === 'failed'
       log.warn({ errorSource, class: retryClass, reason, answer }, 'attempt gave no result')
+      if (quarantinedMs > 0) log.error({ errorSource, quarantinedMs }, 'node quarantined')
       await removeOutputs()
     },
 
