@@ -14,6 +14,8 @@ export type DispatcherDeps = {
   /** Dispatches to this node alone: a comfy-service without a balancer. */
   readonly onlyNode?: string
   readonly random?: () => number
+  /** Called after each look that got through; not when it found work and nothing of it was taken. */
+  readonly onWell?: () => void
 }
 
 const nothing = { claimed: 0, mayFindMore: false }
@@ -29,7 +31,7 @@ const maxResident = 256
  * Chooses nodes for waiting tasks and claims their slots until nothing more can be placed. Losing a race to another balancer is an
  * answer: the next round looks again. Resolves with the number of tasks dispatched.
  */
-export const createDispatcher = ({ ledger, registry, log, onlyNode, random = Math.random }: DispatcherDeps) => {
+export const createDispatcher = ({ ledger, registry, log, onlyNode, random = Math.random, onWell }: DispatcherDeps) => {
   /** Places what it can. Answers how many were placed, and whether another look may find more. */
   const round = async (): Promise<{ claimed: number; mayFindMore: boolean }> => {
     const look = await ledger.waiting.look(resident)
@@ -92,6 +94,7 @@ export const createDispatcher = ({ ledger, registry, log, onlyNode, random = Mat
     let dispatched = 0
     for (let i = 0; i < maxRounds && !signal?.aborted; i++) {
       const { claimed, mayFindMore } = await round()
+      if (claimed > 0 || !mayFindMore) onWell?.()
       dispatched += claimed
       if (!mayFindMore) break
     }

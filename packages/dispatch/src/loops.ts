@@ -6,12 +6,15 @@ import { createDispatcher } from './dispatcher.ts'
 import type { NodeRegistry } from './node-registry.ts'
 import { createNodeWatch } from './node-watch.ts'
 import { logSweep } from './sweep-log.ts'
+import { createWatchdog, throwUncaught } from './watchdog.ts'
 
 export type DispatchLoopsDeps = {
   readonly ledger: Ledger
   readonly hints: Hints
   readonly registry: NodeRegistry
   readonly log: Log
+  /** Opens the connection to the ledger anew, when dispatch is stuck. */
+  readonly reconnect: () => void
   /** The balancer that runs them; a comfy-service on its own gives its node instead. */
   readonly as: { readonly balancer: string } | { readonly node: string }
 }
@@ -23,8 +26,12 @@ const presenceMs = 1_000
 const watchMs = 1_000
 
 /** Starts the loops that place tasks and take back those whose node is gone. Any number of processes may run them. Returns how to stop. */
-export const startDispatchLoops = ({ ledger, hints, registry, log, as }: DispatchLoopsDeps): (() => Promise<void>) => {
-  const dispatch = createDispatcher({ ledger, registry, log, ...('node' in as ? { onlyNode: as.node } : {}) })
+export const startDispatchLoops = (deps: DispatchLoopsDeps): (() => Promise<void>) => {
+  const { ledger, hints, registry, log, as, reconnect } = deps
+  const watchdog = createWatchdog({ ask: () => ledger.nodes.now(), reconnect, giveUp: throwUncaught, log })
+  const onlyNode = 'node' in as ? { onlyNode: as.node } : {}
+  const dispatch = createDispatcher({ ledger, registry, log, onWell: watchdog.well, ...onlyNode })
+  const guard = every({ name: 'watchdog', intervalMs: watchMs, log, run: watchdog.look })
   const dispatcher = every({
     name: 'dispatcher',
     intervalMs: safetyTickMs,
@@ -42,7 +49,7 @@ export const startDispatchLoops = ({ ledger, hints, registry, log, as }: Dispatc
   const balancing = 'balancer' in as ? startBalancerLoops(ledger, log, as.balancer) : []
   return async () => {
     stopHint()
-    await Promise.all([dispatcher, recoverer, ...balancing].map(loop => loop.stop()))
+    await Promise.all([dispatcher, recoverer, guard, ...balancing].map(loop => loop.stop()))
   }
 }
 

@@ -14,6 +14,7 @@ import { createDispatcher } from '../src/dispatcher.ts'
 import { startDispatchLoops } from '../src/loops.ts'
 import { createNodeRegistry } from '../src/node-registry.ts'
 import { createNodeWatch } from '../src/node-watch.ts'
+import { createWatchdog } from '../src/watchdog.ts'
 
 const deadlineMs = 10_000
 
@@ -23,6 +24,10 @@ const until = async (what: string, isSo: () => Promise<boolean> | boolean, withi
     if (performance.now() > end) throw new Error(`not within ${withinMs} ms: ${what}`)
     await pause(2)
   }
+}
+
+const reconnect = (): void => {
+  throw new Error('dispatch is not stuck')
 }
 
 const timers = (): number => process.getActiveResourcesInfo().filter(name => name === 'Timeout').length
@@ -416,7 +421,7 @@ t.test('the loops place and recover tasks, tell that a balancer lives, and stop 
   const { hints, close } = await openHints(t, redis, ledger.prefix)
   const program = await aProgram(t)
   await register(ledger, 'gpu-a', { url: `http://127.0.0.1:${program.port}` })
-  const deps = { ledger, hints, registry: createNodeRegistry({ ledger }), log }
+  const deps = { ledger, hints, registry: createNodeRegistry({ ledger }), log, reconnect }
   const stops = ['b1', 'b2'].map(balancer => startDispatchLoops({ ...deps, as: { balancer } }))
   await until('a balancer shows itself', () => ledger.nodes.hasBalancer())
   const id = await accept(ledger)
@@ -445,7 +450,7 @@ t.test('loops of a node that stands alone fill its own slot and do not pose as a
   await register(ledger, 'gpu-b')
   const ids = [await accept(ledger), await accept(ledger)]
   const registry = createNodeRegistry({ ledger })
-  const stop = startDispatchLoops({ ledger, hints, registry, log, as: { node: 'gpu-b' } })
+  const stop = startDispatchLoops({ ledger, hints, registry, log, reconnect, as: { node: 'gpu-b' } })
   const states = async () => (await Promise.all(ids.map(id => ledger.tasks.find(id)))).map(task => task?.state)
   await until('it took one', async () => (await states()).includes('leased'))
   await stop()
@@ -455,4 +460,50 @@ t.test('loops of a node that stands alone fill its own slot and do not pose as a
     ['gpu-b']
   )
   t.notOk(await ledger.nodes.hasBalancer())
+})
+
+t.test('dispatch that is stuck connects anew, then gives up, unless the ledger is away', async t => {
+  const done: string[] = []
+  let nowMs = 0
+  let isAway = false
+  const log = aLog()
+  const watchdog = createWatchdog({
+    ask: async () => isAway && Promise.reject(new Error('away')),
+    reconnect: () => done.push('reconnect'),
+    giveUp: error => done.push(error.message),
+    log,
+    now: () => nowMs
+  })
+  const after = async (ms: number) => {
+    nowMs += ms
+    await watchdog.look().catch(() => done.push('away'))
+    return done.splice(0)
+  }
+  t.same(await after(9_999), [])
+  t.same(await after(1), ['reconnect'])
+  t.same(await after(9_999), [])
+  isAway = true
+  t.same(await after(1), ['away'], 'a ledger that is away is nothing to give up for')
+  isAway = false
+  watchdog.well()
+  t.same(await after(10_000), ['reconnect'], 'once well it begins anew')
+  t.same(await after(10_000), ['dispatch has been stuck for 10 s after connecting anew'])
+  t.equal(log.lines('dispatch is stuck: connecting anew').length, 2)
+})
+
+t.test('a round counts as well unless it found work and nothing of it was taken', async t => {
+  const { ledger, log } = open(t)
+  let looks = 0
+  const claim = async () => 'not-ready' as const
+  const stubborn = { ...ledger, attempts: { ...ledger.attempts, claim } }
+  const run = (of: Ledger) =>
+    createDispatcher({ ledger: of, registry: createNodeRegistry({ ledger: of }), log, onWell: () => looks++ })()
+  await run(stubborn)
+  t.equal(looks, 1, 'nothing waits')
+  await register(ledger, 'gpu-a')
+  await accept(ledger)
+  await run(stubborn)
+  t.equal(looks, 1, 'the node was never taken')
+  await run(ledger)
+  t.equal(looks, 2)
 })

@@ -4,11 +4,16 @@ import { Redis, type RedisOptions } from 'ioredis'
 export type Connection = {
   readonly commands: Redis
   readonly subscriber: Redis
+  /** Drops the connection for commands and opens it anew; what was not answered is sent again. */
+  readonly reconnect: () => void
   readonly close: () => Promise<void>
 }
 
 /** Where `connect` tells of trouble. */
 type Log = { warn: (fields: object, message: string) => void; info: (fields: object, message: string) => void }
+
+/** A connection that leaves something unanswered for so long is dead, though nobody closed it: it is dropped and opened anew. */
+const silentMs = 5_000
 
 /** Redis is there but not as the ledger needs it. */
 export class RedisUnsuitable extends Error {
@@ -21,10 +26,18 @@ export class RedisUnsuitable extends Error {
  */
 export const connect = async (options: RedisOptions, log: Log, readyMs = 10_000): Promise<Connection> => {
   const retryStrategy = (times: number) => Math.min(50 * times, 1_000)
-  const common: RedisOptions = { ...options, retryStrategy, enableReadyCheck: true }
-  const commands = new Redis({ ...common, commandTimeout: 2_000, maxRetriesPerRequest: null, connectionName: 'ledger' })
-  const subscriber = new Redis({ ...common, maxRetriesPerRequest: null, connectionName: 'ledger-hints' })
+  const common: RedisOptions = {
+    ...options,
+    retryStrategy,
+    enableReadyCheck: true,
+    maxRetriesPerRequest: null,
+    socketTimeout: silentMs
+  }
+  const commands = new Redis({ ...common, commandTimeout: 2_000, connectionName: 'ledger' })
+  const subscriber = new Redis({ ...common, connectionName: 'ledger-hints' })
+  const signOfLife = setInterval(() => subscriber.ping().catch(() => {}), silentMs).unref()
   const close = async () => {
+    clearInterval(signOfLife)
     commands.disconnect()
     subscriber.disconnect()
   }
@@ -37,7 +50,7 @@ export const connect = async (options: RedisOptions, log: Log, readyMs = 10_000)
     await close()
     throw error
   }
-  return { commands, subscriber, close }
+  return { commands, subscriber, reconnect: () => commands.disconnect(true), close }
 }
 
 const reportTrouble = (client: Redis, log: Log): void => {

@@ -50,7 +50,14 @@ export const createApp = async (config: ComfyBalancerConfig, { connection, store
   let stopLoops = async (): Promise<void> => {}
 
   const begin = (): void => {
-    stopLoops = startDispatchLoops({ ledger, hints, registry, log: logger, as: { balancer } })
+    stopLoops = startDispatchLoops({
+      ledger,
+      hints,
+      registry,
+      log: logger,
+      reconnect: connection.reconnect,
+      as: { balancer }
+    })
   }
 
   const steps = [

@@ -90,7 +90,7 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
       }
     )
     await agent.start()
-    stopStandalone = startStandalone({ ledger, hints, registry, log: logger, node })
+    stopStandalone = startStandalone({ ledger, hints, registry, log: logger, reconnect: connection.reconnect, node })
   }
 
   const drainMs = Math.max(0, config.SHUTDOWN_SECONDS * 1_000 - handBackMs)

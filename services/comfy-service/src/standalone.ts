@@ -10,13 +10,15 @@ export type StandaloneDeps = {
   readonly hints: Hints
   readonly registry: NodeRegistry
   readonly log: Log
+  readonly reconnect: () => void
   readonly node: string
 }
 
 const lookMs = 1_000
 
 /** Runs the dispatch loops for this node's own slot whenever no balancer shows itself. Returns how to stop. */
-export const startStandalone = ({ ledger, hints, registry, log, node }: StandaloneDeps): (() => Promise<void>) => {
+export const startStandalone = ({ node, ...deps }: StandaloneDeps): (() => Promise<void>) => {
+  const { ledger, log } = deps
   let stopLoops: (() => Promise<void>) | undefined
   const watch = every({
     name: 'standalone',
@@ -30,7 +32,7 @@ export const startStandalone = ({ ledger, hints, registry, log, node }: Standalo
         hasBalancer ? 'a balancer dispatches' : 'no balancer: this node dispatches for itself'
       )
       if (!hasBalancer) {
-        stopLoops = startDispatchLoops({ ledger, hints, registry, log, as: { node } })
+        stopLoops = startDispatchLoops({ ...deps, as: { node } })
         return
       }
       const stop = stopLoops
