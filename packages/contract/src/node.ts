@@ -75,7 +75,12 @@ export const Node = named(
     comfyui: nullable(ref(ComfyUiHealth)),
     models: Type.Array(Type.String({ description: 'Model files that it can load' })),
     resident: Type.Array(Type.String()),
-    attempt: nullable(Type.Object({ task: Type.String(), progress: nullable(ref(Progress)) })),
+    attempt: nullable(
+      Type.Object({
+        task: nullable(Type.String({ description: "null for another tenant's task" })),
+        progress: nullable(ref(Progress))
+      })
+    ),
     quarantine: nullable(
       Type.Object({
         until: Instant,
@@ -98,7 +103,9 @@ export const Fleet = named(
     queued: Type.Integer(),
     running: Type.Integer(),
     delayed: Type.Integer(),
-    queuedByTenant: Type.Record(Type.String(), Type.Integer()),
+    queuedByTenant: Type.Record(Type.String(), Type.Integer(), {
+      description: "Without the scope admin only one's own"
+    }),
     queuedByModel: Type.Record(Type.String(), Type.Integer()),
     oldestQueuedSeconds: nullable(Type.Number()),
     finished: Type.Record(Type.String(), Type.Integer(), {

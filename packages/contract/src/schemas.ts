@@ -5,6 +5,7 @@ import { Health } from './probe.ts'
 import { Problem } from './problem.ts'
 import { QuarantinedWorkflow, QuarantineList } from './quarantine.ts'
 import { Output, Progress, Task, TaskList, Timings } from './task.ts'
+import { Tenant, TenantLimits } from './tenant.ts'
 
 /** Every named shape, in an order in which each stands after those it refers to. A server registers them all. */
 export const schemas = [
@@ -25,5 +26,7 @@ export const schemas = [
   Fleet,
   QuarantinedWorkflow,
   QuarantineList,
+  TenantLimits,
+  Tenant,
   Health
 ] as const

@@ -41,8 +41,8 @@ export type Candidate = {
   readonly vramAboveBytes: number | undefined
 }
 
-/** A tenant's place in start-time fair queueing: virtual start (GPU-seconds ÷ weight) and how often it was overtaken since it was last served. */
-export type Flow = { readonly start: number; readonly overtaken: number }
+/** A tenant's place in start-time fair queueing: virtual start (GPU-seconds ÷ weight) how often it was overtaken since it was last served, and its weight (1 when left out). */
+export type Flow = { readonly start: number; readonly overtaken: number; readonly weight?: number }
 
 /** All that the policy may look at. `nowMs` is the ledger's time, `random` draws from [0, 1). */
 export type Situation = {
@@ -165,10 +165,11 @@ const flowOf = (flows: ReadonlyMap<string, Flow>, tenant: string): Flow =>
 
 /** Moves the tenants' places within the round as the claim will move them in the ledger. */
 const settle = (flows: Map<string, Flow>, { task, seconds }: Pair, overtakes: readonly string[]): void => {
-  flows.set(task.tenant, { start: flowOf(flows, task.tenant).start + seconds, overtaken: 0 })
+  const { start, weight = 1 } = flowOf(flows, task.tenant)
+  flows.set(task.tenant, { start: start + seconds / weight, overtaken: 0, weight })
   for (const tenant of overtakes) {
-    const { start, overtaken } = flowOf(flows, tenant)
-    flows.set(tenant, { start, overtaken: overtaken + 1 })
+    const flow = flowOf(flows, tenant)
+    flows.set(tenant, { ...flow, overtaken: flow.overtaken + 1 })
   }
 }
 

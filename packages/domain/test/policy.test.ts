@@ -457,14 +457,14 @@ t.test('the tenant that was served least goes first, and may be overtaken only w
   t.equal(before, 3, 'overtakings are counted within a round as well')
 })
 
-t.test('a light tenant beside one with 500 queued waits for about two mean task times', async t => {
+t.test('a light tenant beside one with 1,000 queued waits for about two mean task times', async t => {
   for (const { nodes, models } of [
     { nodes: 1, models: ['A', 'A'] },
     { nodes: 4, models: ['A', 'A'] },
     { nodes: 4, models: ['A', 'B'] },
     { nodes: 8, models: ['A', 'B'] }
   ]) {
-    const heavy = range(500).map(i => ({ id: `h${i}`, atMs: 0, model: models[0]!, work: 100 / 3, tenant: 'heavy' }))
+    const heavy = range(1_000).map(i => ({ id: `h${i}`, atMs: 0, model: models[0]!, work: 100 / 3, tenant: 'heavy' }))
     const light = range(40).map(i => ({
       id: `l${i}`,
       atMs: 20_000 + i * 33_000,
@@ -483,6 +483,22 @@ t.test('a light tenant beside one with 500 queued waits for about two mean task 
     const task = mean(served.map(run => (run.endedMs - run.claimedMs) / 1000))
     const words = `p95 of the wait is ${p95.toFixed(1)} s, a task takes ${task.toFixed(1)} s`
     t.ok(p95 <= 2 * task, `${nodes} nodes, models ${models}: ${words}`)
+  }
+})
+
+t.test('tenants are served by weight: three to one where both have enough', async t => {
+  const runs = runFleet({
+    nodes: range(4).map(i => ({ id: `n${i}`, secondsPerWork: 0.3, resident: 'A' })),
+    arrivals: ['triple', 'single'].flatMap(tenant =>
+      range(400).map(i => ({ id: `${tenant}${i}`, atMs: 0, model: 'A', work: 100 / 3, tenant }))
+    ),
+    loadSeconds: 20,
+    weights: { triple: 3 },
+    random: seeded(6)
+  })
+  for (const some of [runs.slice(0, 100), runs.slice(100, 400)]) {
+    const share = some.filter(run => run.tenant === 'triple').length / some.length
+    t.ok(Math.abs(share - 0.75) <= 0.03, `${share} of the GPUs`)
   }
 })
 

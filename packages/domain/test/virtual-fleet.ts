@@ -16,6 +16,8 @@ export type FleetOptions = {
   readonly arrivals: readonly Arrival[]
   readonly loadSeconds: number
   readonly random: () => number
+  /** Of tenants that weigh something else than 1. */
+  readonly weights?: Readonly<Record<string, number>>
   readonly onRound?: (situation: Situation, chosen: readonly Assignment[]) => void
 }
 
@@ -26,7 +28,7 @@ const tickMs = 5_000
  * Runs the policy over a fleet in virtual time until every task has ended: exact predictions, one model resident a node as ComfyUI keeps
  * it, and the ledger's accounts of fairness (start-time fair queueing, as the claim script keeps them).
  */
-export const runFleet = ({ nodes, arrivals, loadSeconds, random, onRound }: FleetOptions): Run[] => {
+export const runFleet = ({ nodes, arrivals, loadSeconds, random, weights = {}, onRound }: FleetOptions): Run[] => {
   const learned = aLearned(loadSeconds, Object.fromEntries(nodes.map(node => [node.id, node.secondsPerWork])))
   const holds = new Map(nodes.map(node => [node.id, node.resident]))
   const running = new Map<string, Run & { candidate: Candidate }>()
@@ -61,7 +63,12 @@ export const runFleet = ({ nodes, arrivals, loadSeconds, random, onRound }: Flee
   const situation = (): Situation => ({
     nodes: nodes.map(viewOf),
     candidates: [...waiting.values()].map(({ candidate }) => candidate),
-    flows: new Map([...starts].map(([tenant, start]) => [tenant, { start, overtaken: overtaken.get(tenant) ?? 0 }])),
+    flows: new Map(
+      [...starts].map(([tenant, start]) => [
+        tenant,
+        { start, overtaken: overtaken.get(tenant) ?? 0, weight: weights[tenant] ?? 1 }
+      ])
+    ),
     learned: new Map('ABCD'.split('').map(model => [model, learned])),
     waiting: waiting.size,
     nowMs: now,
@@ -73,7 +80,7 @@ export const runFleet = ({ nodes, arrivals, loadSeconds, random, onRound }: Flee
     const { loadSeconds: load, executionSeconds } = predict(view, candidate.need, candidate.work, learned)
     const start = Math.max(virtual, starts.get(candidate.tenant) ?? 0)
     if (chosen.overtakes.length === 0) virtual = start
-    starts.set(candidate.tenant, start + load + executionSeconds)
+    starts.set(candidate.tenant, start + (load + executionSeconds) / (weights[candidate.tenant] ?? 1))
     overtaken.delete(candidate.tenant)
     for (const tenant of chosen.overtakes) overtaken.set(tenant, (overtaken.get(tenant) ?? 0) + 1)
     const endedMs = now + (load + executionSeconds) * 1000

@@ -1,9 +1,21 @@
 -- Reads what the policy looks at: the queues of the least-served tenants and those waiting for a model that a node holds, from each the
--- foremost and the shortest tasks; and the nodes.
+-- foremost and the shortest tasks; and the nodes. A tenant that may not be given another GPU is passed over.
 -- ARGV 1 tenants at most, 2 queues at most, 3 tasks per queue and order, then the models that nodes hold
--- Returns {now, waiting, {tenant, start, overtaken, …}, {id, tenant, need, order, work, avoid, accepted, stay, VRAM above, …}, {node row, …}}; nothing
--- but the time when nothing waits
-local tenants = redis.call('ZRANGE', K.flows, 0, tonumber(ARGV[1]) - 1)
+-- Returns {now, waiting, {tenant, start, overtaken, weight, …}, {id, tenant, need, order, work, avoid, accepted, stay, VRAM above, …},
+-- {node row, …}}; nothing but the time when nothing waits of a tenant that is not passed over
+local capped = {}
+local function is_capped(tenant)
+  if capped[tenant] == nil then capped[tenant] = at_cap(tenant) end
+  return capped[tenant]
+end
+local tenants, most = {}, tonumber(ARGV[1])
+for from = 0, most * 15, most do
+  local page = redis.call('ZRANGE', K.flows, from, from + most - 1)
+  for _, tenant in ipairs(page) do
+    if #tenants < most and not is_capped(tenant) then tenants[#tenants + 1] = tenant end
+  end
+  if #page < most or #tenants == most then break end
+end
 if #tenants == 0 then return { now, 0, {}, {}, {} } end
 local queues, listed, flows = {}, {}, {}
 local max_queues = tonumber(ARGV[2])
@@ -20,7 +32,9 @@ for _, tenant in ipairs(tenants) do
 end
 max_queues = max_queues * 2
 for i = 4, #ARGV do
-  for _, name in ipairs(redis.call('SRANDMEMBER', K.waiting .. ARGV[i], 16)) do add(name) end
+  for _, name in ipairs(redis.call('SRANDMEMBER', K.waiting .. ARGV[i], 16)) do
+    if not is_capped(string.match(name, '^(.*):')) then add(name) end
+  end
 end
 
 local tasks, taken, seen = {}, {}, {}
@@ -32,6 +46,7 @@ for _, name in ipairs(queues) do
     flows[#flows + 1] = tenant
     flows[#flows + 1] = start
     flows[#flows + 1] = redis.call('HGET', K.fairness, 'o:' .. tenant) or '0'
+    flows[#flows + 1] = redis.call('HGET', K.tenant .. tenant, 'weight') or '1'
   end
   for _, order in ipairs({ K.queue, K.short }) do
     for _, id in ipairs(redis.call('ZRANGE', order .. name, 0, per_queue)) do
@@ -44,5 +59,8 @@ for _, name in ipairs(queues) do
   end
 end
 local waiting = 0
-for _, count in ipairs(redis.call('HVALS', K.queued)) do waiting = waiting + tonumber(count) end
+local queued = redis.call('HGETALL', K.queued)
+for i = 1, #queued, 2 do
+  if not is_capped(queued[i]) then waiting = waiting + tonumber(queued[i + 1]) end
+end
 return { now, waiting, flows, tasks, node_rows({}) }

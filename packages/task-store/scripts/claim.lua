@@ -1,6 +1,6 @@
 -- Gives a free node's slot to a queued task: the hand-over. Charges the tenant what the attempt is predicted to take.
 -- ARGV 1 node, 2 epoch, 3 task, 4 nonce, 5 predicted seconds, 6 why (JSON, for the timeline), then the tenants that were overtaken
--- Returns 'claimed' | 'stale-node' | 'not-ready' | 'occupied' | 'not-queued'
+-- Returns 'claimed' | 'stale-node' | 'not-ready' | 'occupied' | 'not-queued' | 'at-cap'
 -- Replay-safe by the nonce.
 local node, id, nonce = K.node .. ARGV[1], ARGV[3], ARGV[4]
 local n = redis.call('HMGET', node, 'epoch', 'slotToken', 'intent', 'quarantinedUntilMs', 'beatMs', 'drained')
@@ -10,7 +10,9 @@ if n[3] ~= 'ready' or n[6] or tonumber(n[4] or '0') > now or now - tonumber(n[5]
 if n[2] then return 'occupied' end
 local task = K.task .. id
 local t = redis.call('HMGET', task, 'state', 'tenant', 'timeoutMs', 'deadlineMs')
-if t[1] ~= 'queued' or not leave_queue(id) then return 'not-queued' end
+if t[1] ~= 'queued' then return 'not-queued' end
+if at_cap(t[2]) then return 'at-cap' end
+if not leave_queue(id) then return 'not-queued' end
 
 local tenant = t[2]
 local start = tonumber(redis.call('ZSCORE', K.flows, tenant) or redis.call('HGET', K.fairness, 's:' .. tenant) or '0')

@@ -79,19 +79,63 @@ local function leave_queue(id)
   return true
 end
 
--- Moves a tenant's place in the fair queue by GPU-seconds: a charge, or a correction when negative.
-local function charge(tenant, seconds)
+-- What a tenant may use and does use: see contract/tenant.ts. A limit that is not set does not hold.
+local HOUR, DAY = 3600000, 86400000
+
+local function spent_key(tenant)
+  return K.spent .. tenant .. ':' .. math.floor(now / DAY)
+end
+
+local function is_spent(tenant, limit)
+  return limit and tonumber(redis.call('GET', spent_key(tenant)) or '0') >= tonumber(limit)
+end
+
+-- True while a tenant may not be given another GPU.
+local function at_cap(tenant)
+  local t = redis.call('HMGET', K.tenant .. tenant, 'maxRunning', 'gpuSecondsPerDay')
+  if t[1] and tonumber(redis.call('HGET', K.running, tenant) or '0') >= tonumber(t[1]) then return true end
+  return is_spent(tenant, t[2]) or false
+end
+
+-- Why a tenant may not add so many tasks now: {limit, its value, ms until that may have changed}. Nil when it may.
+local function quota_reached(tenant, adds)
+  local t = redis.call('HMGET', K.tenant .. tenant, 'maxQueued', 'gpuSecondsPerDay', 'generationsPerHour')
+  if t[1] and tonumber(redis.call('HGET', K.queued, tenant) or '0') + adds > tonumber(t[1]) then return { 'maxQueued', t[1], 10000 } end
+  if is_spent(tenant, t[2]) then return { 'gpuSecondsPerDay', t[2], DAY - now % DAY } end
+  local over = t[3] and redis.call('ZCOUNT', K.generated .. tenant, now - HOUR + 1, '+inf') + adds - tonumber(t[3]) or 0
+  if over <= 0 then return nil end
+  local last = redis.call('ZRANGEBYSCORE', K.generated .. tenant, now - HOUR + 1, '+inf', 'WITHSCORES', 'LIMIT', over - 1, 1)
+  return { 'generationsPerHour', t[3], last[2] and last[2] + HOUR - now or HOUR }
+end
+
+-- Counts a task against its tenant's generations. Returns {limit, left, ms until the next one is given back}, or nothing where no limit holds.
+local function count_generation(tenant, id)
+  local limit, key = redis.call('HGET', K.tenant .. tenant, 'generationsPerHour'), K.generated .. tenant
+  if not limit then return end
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', now - HOUR)
+  redis.call('ZADD', key, now, id)
+  redis.call('PEXPIRE', key, HOUR)
+  local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+  return { limit, tostring(math.max(0, limit - redis.call('ZCARD', key))), tostring(first[2] + HOUR - now) }
+end
+
+-- Moves a tenant's place in the fair queue by GPU-seconds ÷ weight: a charge, or a correction when negative.
+local function charge(tenant, used)
+  local seconds = used / tonumber(redis.call('HGET', K.tenant .. tenant, 'weight') or '1')
   local s = tonumber(redis.call('HGET', K.fairness, 's:' .. tenant) or '0') + seconds
   redis.call('HSET', K.fairness, 's:' .. tenant, tostring(s))
   if redis.call('ZSCORE', K.flows, tenant) then redis.call('ZINCRBY', K.flows, seconds, tenant) end
 end
 
--- Replaces the estimate that claim charged by what was really used.
+-- Replaces the estimate that claim charged by what was really used, and adds that to the tenant's day.
 local function settle_charge(id, used)
   local t = redis.call('HMGET', K.task .. id, 'tenant', 'charged')
   local charged = tonumber(t[2] or '0') or 0
   if charged ~= used then charge(t[1], used - charged) end
   redis.call('HDEL', K.task .. id, 'charged')
+  if used <= 0 then return end
+  redis.call('INCRBYFLOAT', spent_key(t[1]), used)
+  redis.call('PEXPIRE', spent_key(t[1]), 2 * DAY)
 end
 
 local function empty_slot(node)

@@ -1,4 +1,4 @@
--- Ends what ran out of time: slots, back-offs, deadlines; forgets nodes that were silent for a day. Any number of balancers may sweep.
+-- Ends what ran out of time: slots, back-offs, deadlines; forgets nodes that were silent for a day, and tenants that have no work. Any number of balancers may sweep.
 -- ARGV 1 how many of each at most
 -- Returns {recovered, queued, expired, timed out, held back (1 when the blindness guard postponed recoveries)}
 local limit = tonumber(ARGV[1])
@@ -65,6 +65,19 @@ for _, node in ipairs(redis.call('ZRANGEBYSCORE', K.nodes, '-inf', now - L.keepN
   if not redis.call('ZSCORE', K.slots, node) then
     redis.call('ZREM', K.nodes, node)
     redis.call('DEL', K.node .. node)
+  end
+end
+-- A tenant without work keeps its place only while that is behind the others'; when nobody has work, all places are equal.
+if redis.call('EXISTS', K.flows, K.running, K.delayed) == 0 then
+  redis.call('DEL', K.fairness)
+else
+  local v = tonumber(redis.call('HGET', K.fairness, 'v') or '0')
+  local page = redis.call('HSCAN', K.fairness, redis.call('HGET', K.fairness, 'cursor') or '0', 'COUNT', limit)
+  redis.call('HSET', K.fairness, 'cursor', page[1])
+  for i = 1, #page[2], 2 do
+    local kind, tenant = string.match(page[2][i], '^([so]):(.*)$')
+    local is_idle = tenant and not redis.call('ZSCORE', K.flows, tenant) and redis.call('HEXISTS', K.running, tenant) == 0
+    if is_idle and (kind == 'o' or tonumber(page[2][i + 1]) <= v) then redis.call('HDEL', K.fairness, page[2][i]) end
   end
 end
 return { recovered, #delayed, expired, timed_out, held_back and 1 or 0 }

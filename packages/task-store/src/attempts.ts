@@ -7,7 +7,7 @@ import type { StoreDeps } from './store-deps.ts'
 /** Whether a write about an attempt was taken: not when another attempt has the task (`stale`) or it has ended (`terminal`). */
 export type Fenced = 'ok' | 'stale' | 'terminal'
 
-export type ClaimAnswer = 'claimed' | 'stale-node' | 'not-ready' | 'occupied' | 'not-queued'
+export type ClaimAnswer = 'claimed' | 'stale-node' | 'not-ready' | 'occupied' | 'not-queued' | 'at-cap'
 
 export type Claim = {
   readonly node: string

@@ -27,8 +27,20 @@ export const keyNames = {
   need: 'need:',
   /** zset: tenants with waiting tasks by virtual start time */
   flows: 'flows',
-  /** hash: virtual time `v`, and by tenant the next start `s:`, overtakes `o:` */
+  /** hash: virtual time `v`, by tenant the next start `s:` and overtakes `o:`, and where the sweep of idle tenants goes on, `cursor` */
   fairness: 'fairness',
+  /** hash: what a tenant may use: its limits and its weight */
+  tenant: 'tenant:',
+  /** string: by tenant, when its request rate is back at rest */
+  rate: 'rate:',
+  /** zset: a tenant's tasks of the last hour by time of acceptance, while generationsPerHour holds */
+  generated: 'generated:',
+  /** string: GPU-seconds by tenant and UTC day */
+  spent: 'spent:',
+  /** hash: digest, tenant, name, scopes and times of an API key, by its id */
+  apiKey: 'api-key:',
+  /** set: ids of API keys */
+  apiKeys: 'api-keys',
   /** hash: tasks in a slot by tenant */
   running: 'running',
   /** hash: waiting tasks by tenant */

@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis'
+import { type ApiKeys, createApiKeys } from './api-keys.ts'
 import { type Attempts, createAttempts } from './attempts.ts'
 import { createKeys } from './keys.ts'
 import { defaultLimits, type Limits } from './limits.ts'
@@ -7,6 +8,7 @@ import { createQuarantine, type Quarantine } from './quarantine.ts'
 import { createRecovery, type Recovery } from './recovery.ts'
 import { loadScripts } from './scripts.ts'
 import { createTasks, type Tasks } from './tasks.ts'
+import { createTenants, type Tenants } from './tenants.ts'
 import { createWaiting, type Waiting } from './waiting.ts'
 
 /** Tasks, queues, slots and nodes in Redis. Everything that changes goes through one script per transition. */
@@ -17,6 +19,8 @@ export type Ledger = {
   readonly waiting: Waiting
   readonly recovery: Recovery
   readonly quarantine: Quarantine
+  readonly tenants: Tenants
+  readonly apiKeys: ApiKeys
   readonly limits: Limits
   readonly prefix: string
 }
@@ -26,6 +30,7 @@ export const createLedger = (redis: Redis, prefix = '{cb}:', limits: Limits = de
   const keys = createKeys(prefix)
   const run = loadScripts(redis, prefix, limits)
   const deps = { redis, keys, run, limits }
+  const tenants = createTenants(deps)
   return {
     tasks: createTasks(deps),
     attempts: createAttempts(deps),
@@ -33,6 +38,8 @@ export const createLedger = (redis: Redis, prefix = '{cb}:', limits: Limits = de
     waiting: createWaiting(deps),
     recovery: createRecovery(deps),
     quarantine: createQuarantine(deps),
+    tenants,
+    apiKeys: createApiKeys(deps, tenants),
     limits,
     prefix
   }

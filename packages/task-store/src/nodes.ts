@@ -2,6 +2,7 @@ import type { Catalog } from '@comfy-balancer/contract/catalog'
 import type { Need } from '@comfy-balancer/contract/need'
 import type { NodeReport } from '@comfy-balancer/contract/node'
 import { type Intent, type NodeRecord, type NodeRow, readNodeRow } from './node-record.ts'
+import { redisNowMs } from './redis-time.ts'
 import type { StoreDeps } from './store-deps.ts'
 import { flatHash, readTaskRecord, type TaskRecord } from './task-record.ts'
 
@@ -38,10 +39,7 @@ export type Nodes = ReturnType<typeof createNodes>
 
 /** Registration, heartbeats and what is known of the nodes. */
 export const createNodes = ({ redis, keys, run, limits }: StoreDeps) => {
-  const now = async (): Promise<{ nowMs: number }> => {
-    const [seconds, micros] = await redis.time()
-    return { nowMs: Number(seconds) * 1000 + Math.floor(Number(micros) / 1000) }
-  }
+  const now = async (): Promise<{ nowMs: number }> => ({ nowMs: await redisNowMs(redis) })
   return {
     /** The ledger's time. */
     now,

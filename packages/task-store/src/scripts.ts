@@ -20,7 +20,8 @@ const scriptFlags = {
   register: 'allow-oom',
   suspect: 'allow-oom',
   drain: 'allow-oom',
-  pardon: 'allow-oom'
+  pardon: 'allow-oom',
+  meter: 'allow-oom'
 } as const
 
 export type ScriptName = keyof typeof scriptFlags

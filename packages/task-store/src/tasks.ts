@@ -26,8 +26,21 @@ export type NewTask = {
   readonly idempotency: { readonly key: string; readonly requestHash: string } | undefined
 }
 
+/** Which limit of its tenant keeps a task out, and when that may have changed. */
+export type OverQuota = {
+  readonly kind: 'over-quota'
+  readonly limit: 'maxQueued' | 'gpuSecondsPerDay' | 'generationsPerHour'
+  readonly most: number
+  readonly againMs: number
+}
+
+/** What a tenant has left of an allowance; after `backMs` more of it is given back. */
+export type Left = { readonly limit: number; readonly left: number; readonly backMs: number }
+
 export type Accepted =
-  | { readonly kind: 'accepted' | 'replayed'; readonly id: string }
+  | { readonly kind: 'accepted'; readonly id: string; readonly generations: Left | undefined }
+  | { readonly kind: 'replayed'; readonly id: string }
+  | OverQuota
   | { readonly kind: 'key-reused' }
   | { readonly kind: 'memory-full' }
   | { readonly kind: 'workflow-quarantined'; readonly leftMs: number; readonly task: string }
@@ -56,7 +69,7 @@ export const createTasks = ({ redis, keys, run }: StoreDeps) => ({
       metadata: JSON.stringify(task.metadata),
       ...(task.clientId === undefined ? {} : { clientId: task.clientId })
     }
-    const [kind, detail, why] = (await run(
+    const [kind, detail, more] = (await run(
       'enqueue',
       task.id,
       task.tenant,
@@ -69,10 +82,12 @@ export const createTasks = ({ redis, keys, run }: StoreDeps) => ({
       task.deadlineSeconds * 1000,
       task.fingerprint,
       ...Object.entries(fields).flat()
-    )) as [Accepted['kind'], string, string]
+    )) as [Accepted['kind'], string, unknown]
     if (kind === 'queue-full') return { kind, waiting: Number(detail) }
-    if (kind === 'workflow-quarantined') return { kind, leftMs: Number(detail), task: JSON.parse(why).task }
-    return kind === 'accepted' || kind === 'replayed' ? { kind, id: detail } : { kind }
+    if (kind === 'over-quota') return overQuota(detail)
+    if (kind === 'workflow-quarantined') return { kind, leftMs: Number(detail), task: JSON.parse(String(more)).task }
+    if (kind === 'accepted') return { kind, id: detail, generations: readLeft(more) }
+    return kind === 'replayed' ? { kind, id: detail } : { kind }
   },
 
   /** The task; undefined when it is not there, or belongs to another tenant. */
@@ -139,4 +154,15 @@ const readResult = ({ state }: TaskRecord, text: string | null): TaskResult => {
   const result: StoredOutput[] | Problem = JSON.parse(text ?? '[]')
   if (Array.isArray(result)) return { outputs: state === 'failed' ? [] : result, error: undefined }
   return { outputs: [], error: state === 'failed' ? result : undefined }
+}
+
+const overQuota = (detail: unknown): OverQuota => {
+  const [limit, most, againMs] = detail as [OverQuota['limit'], string, string]
+  return { kind: 'over-quota', limit, most: Number(most), againMs: Number(againMs) }
+}
+
+const readLeft = (row: unknown): Left | undefined => {
+  if (!Array.isArray(row)) return undefined
+  const [limit, left, backMs] = row.map(Number) as [number, number, number]
+  return { limit, left, backMs }
 }

@@ -60,9 +60,9 @@ export const createWaiting = ({ redis, keys, run }: StoreDeps) => {
         NodeRow[]
       ]
       const flows = new Map(
-        chunks(flowRows, 3).map(([tenant, start, overtaken]) => [
+        chunks(flowRows, 4).map(([tenant, start, overtaken, weight]) => [
           tenant!,
-          { start: Number(start), overtaken: Number(overtaken) }
+          { start: Number(start), overtaken: Number(overtaken), weight: Number(weight) }
         ])
       )
       const rows = chunks(taskRows, 9)
