@@ -13,6 +13,7 @@ const programs = {
   demo: local('demo'),
   test: local('test'),
   check: local('check'),
+  keys: local('keys'),
   bench: 'packages/benchmarks/dist/src/main.js',
   conformance: 'packages/comfyui-simulator/dist/src/conformance/main.js'
 }
@@ -93,7 +94,7 @@ const build = async () => {
 checkNode()
 const [command, ...rest] = process.argv.slice(2)
 if (command !== 'build' && !(command in programs))
-  fail('use: npm start | npm test | npm run demo | check | build | bench | conformance')
+  fail('use: npm start | npm test | npm run demo | check | build | keys | bench | conformance')
 await install()
 await build()
 if (command in programs) {

@@ -25,7 +25,7 @@ const main = async (): Promise<number> => {
   ending.add('Redis', redis.stop)
   const fleet = await startFleet({
     ...{ redisUrl: redis.url, folder, timeScale, simulators: speeds.map(speed => ({ speed })) },
-    env: { REDIS_KEY_PREFIX: `{cb-demo-${process.pid}}:` }
+    env: { AUTH_MODE: 'none', REDIS_KEY_PREFIX: `{cb-demo-${process.pid}}:` }
   })
   ending.add('balancer, services and simulators', () => fleet.stop(graceMs))
   const client = createClient({ baseUrl: fleet.balancerUrls[0]! })

@@ -54,7 +54,7 @@ export const startFleet = async (options: FleetOptions): Promise<Fleet> => {
       allOrThrow(Array.from({ length: options.balancers ?? 1 }, (_, index) => startBalancer(options, crew, index)))
     ])
     const balancerUrls = balancers.map(one => one.ready)
-    const absent = await waitForNodes(balancerUrls, nodes)
+    const absent = await waitForNodes(balancerUrls, nodes, (options.env?.AUTH_MODE ?? process.env.AUTH_MODE) === 'keys')
     const missing = absent.find(({ simulator }) => simulator)
     if (missing) throw new Error(`${missing.id} did not join the fleet; its log ends:\n${missing.service.lastLines()}`)
     return { nodes, balancers, balancerUrls, absent, stop: crew.stop }

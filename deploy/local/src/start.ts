@@ -7,6 +7,7 @@ import { freePort } from './port.ts'
 import type { Process } from './processes.ts'
 import { type ProvidedRedis, provideRedisOrExit } from './redis.ts'
 import { localFolder, root } from './root.ts'
+import { tellRunning } from './running.ts'
 import { say } from './say.ts'
 
 const wantedPort = 8080
@@ -35,6 +36,8 @@ const main = async (): Promise<void> => {
     onUnexpectedEnd: (process, how) => ending.isEnding() || report(process, how)
   })
   ending.add('balancer, services and simulators', () => fleet.stop(graceMs))
+  const untell = tellRunning({ REDIS_URL: redis.url, ...(comfyUiUrls && realPrefix) })
+  ending.add('keys', async () => untell())
   say(welcome(fleet, redis, logdy?.url, comfyUiUrls !== undefined))
 }
 
@@ -55,6 +58,8 @@ const welcome = (fleet: Fleet, redis: ProvidedRedis, logdyUrl: string | undefine
   const body = join(root, 'deploy/local/workflows/landscape.json')
   const task = join(localFolder, 'task.json')
   const picture = join(localFolder, 'picture.png')
+  const hasKeys = process.env.AUTH_MODE === 'keys'
+  const key = hasKeys ? ` -H "Authorization: Bearer $KEY"` : ''
   const nodes = fleet.nodes.map(({ id, url, comfyUiUrl }, index) => {
     const kind = isReal ? 'ComfyUI' : `simulated ComfyUI, speed ${speeds[index]}`
     return `  ${index === 0 ? 'nodes ' : '      '}   ${id}  ${url}   ${kind}, ${comfyUiUrl}`
@@ -70,10 +75,18 @@ const welcome = (fleet: Fleet, redis: ProvidedRedis, logdyUrl: string | undefine
     ...(logdyUrl ? [`  logdy    ${logdyUrl}`] : []),
     `  logs     ${join(localFolder, 'logs')}`,
     '',
+    ...(hasKeys
+      ? [
+          'API keys are asked for (AUTH_MODE=keys). One for you, in another terminal:',
+          '',
+          '  KEY=$(npm run --silent keys -- create --tenant me --scopes tasks:read,tasks:write,workflows:raw)',
+          ''
+        ]
+      : []),
     'A picture, in another terminal (the answer is the task, the second line fetches what it made):',
     '',
-    `  curl -sS -H 'Content-Type: application/json' -H 'Prefer: wait=60' -d @${body} ${url}/api/v1/generate | tee ${task}`,
-    `  curl -sS -o ${picture} "${url}$(node -p 'require("${task}").outputs[0].url')"`,
+    `  curl -sS${key} -H 'Content-Type: application/json' -H 'Prefer: wait=60' -d @${body} ${url}/api/v1/generate | tee ${task}`,
+    `  curl -sS${key} -o ${picture} "${url}$(node -p 'require("${task}").outputs[0].url')"`,
     ''
   ].join('\n')
 }

@@ -136,7 +136,7 @@ t.test('a node joins while work waits and takes some; nodes that leave finish or
   const comfyUi = await startComfyUi('comfyui-e')
   const joining = await startService('gpu-e', comfyUi.ready, { SHUTDOWN_SECONDS: '5' })
   const taken = await eventually('the newcomer runs a task', async () => (await nodeOf('gpu-e'))?.attempt)
-  await eventually('it is running there', async () => (await two.getTask(taken.task)).state === 'running')
+  await eventually('it is running there', async () => (await two.getTask(taken.task!)).state === 'running')
   joining.kill('SIGTERM')
   const leaving = fleet.nodes[3]!
   const finishing = await eventually('the leaving one works', async () => (await nodeOf(leaving.id))?.attempt)
@@ -146,7 +146,7 @@ t.test('a node joins while work waits and takes some; nodes that leave finish or
     { code: 0, signal: null }
   ])
   const tasks = await pictures(t, two, posted)
-  const handedBack = await journal(one, taken.task)
+  const handedBack = await journal(one, taken.task!)
   t.match(
     handedBack.find(({ type }) => type === 'task.retried'),
     { attempt: 1, reason: 'hand-back' }

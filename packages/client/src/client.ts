@@ -9,7 +9,7 @@ import { pause } from './pause.ts'
 import { readProblem } from './problem-error.ts'
 import { isFinished } from './task-end.ts'
 import { type WatchOptions, watchTask } from './watch.ts'
-import { createWire, type WireOptions } from './wire.ts'
+import { createWire, fixedHeaders, type WireOptions } from './wire.ts'
 
 export type ClientOptions = WireOptions
 
@@ -97,7 +97,7 @@ const waitForEnd = async (
 const download = async (options: ClientOptions, outputUrl: string, timeoutMs: number): Promise<Response> => {
   const base = new URL(options.baseUrl)
   const url = new URL(outputUrl, base)
-  const headers = url.origin === base.origin ? { ...options.headers } : {}
+  const headers = url.origin === base.origin ? fixedHeaders(options) : {}
   const response = await (options.fetch ?? globalThis.fetch)(url, { headers, signal: AbortSignal.timeout(timeoutMs) })
   if (!response.ok) throw await readProblem(response)
   return response

@@ -7,7 +7,9 @@ export type WireOptions = {
   readonly baseUrl: string | URL
   /** Another fetch than the global one. */
   readonly fetch?: typeof globalThis.fetch
-  /** Sent with every call, for example `authorization`. */
+  /** Sent as `Authorization: Bearer …` with every call. */
+  readonly apiKey?: string
+  /** Sent with every call besides. */
   readonly headers?: Readonly<Record<string, string>>
   /** How long a call may take, retries included; 60 s when left out. */
   readonly timeoutMs?: number
@@ -15,18 +17,27 @@ export type WireOptions = {
   readonly tries?: number
 }
 
+/** The headers that go with every call to the service. */
+export const fixedHeaders = ({
+  apiKey,
+  headers = {}
+}: Pick<WireOptions, 'apiKey' | 'headers'>): Record<string, string> =>
+  apiKey === undefined ? { ...headers } : { ...headers, authorization: `Bearer ${apiKey}` }
+
 const firstDelayMs = 200
 const maxDelayMs = 5_000
 
 /**
  * Sends one call and gives the answer, whose body is not yet read; anything but 2xx throws a ProblemError. A call that is safe to repeat
- * (GET, DELETE, or with an idempotency key) is tried again when the network fails or the answer is 503 (as `Retry-After` says, at most 5 s later).
+ * (anything but a POST without an idempotency key) is tried again when the network fails, when the answer is 503 (as `Retry-After` says, at
+ * most 5 s later), and when it is 429 and `Retry-After` is no more than that.
  */
 export type Wire = (endpoint: Endpoint, input: AnyInput) => Promise<Response>
 
 /** Creates the sender of calls to one service. */
 export const createWire = (options: WireOptions): Wire => {
-  const { baseUrl, fetch = globalThis.fetch, headers = {}, timeoutMs = 60_000, tries = 4 } = options
+  const { baseUrl, fetch = globalThis.fetch, timeoutMs = 60_000, tries = 4 } = options
+  const headers = fixedHeaders(options)
   return async (endpoint, input) => {
     const url = urlOf(baseUrl, endpoint, input)
     const init = initOf(endpoint, headers, input)
@@ -52,15 +63,18 @@ const tryOnce = async (send: () => Promise<Response>): Promise<Response | { fail
 const asError = async (outcome: Response | { failure: unknown }): Promise<unknown> =>
   outcome instanceof Response ? readProblem(outcome) : outcome.failure
 
-const isPassing = (outcome: Response | { failure: unknown }): boolean =>
-  outcome instanceof Response ? outcome.status === 503 : !(outcome.failure instanceof ProblemError)
+const isPassing = (outcome: Response | { failure: unknown }): boolean => {
+  if (!(outcome instanceof Response)) return !(outcome.failure instanceof ProblemError)
+  return outcome.status === 503 || (outcome.status === 429 && toldMs(outcome) <= maxDelayMs)
+}
+
+const toldMs = (answer: Response): number => Number(answer.headers.get('retry-after') ?? Number.NaN) * 1000
 
 const isRepeatable = (endpoint: Endpoint, headers: Headers): boolean =>
   endpoint.method !== 'POST' || headers.has('idempotency-key')
 
 const delayMs = (outcome: Response | { failure: unknown }, attempt: number): number => {
-  const told =
-    outcome instanceof Response ? Number(outcome.headers.get('retry-after') ?? Number.NaN) * 1000 : Number.NaN
+  const told = outcome instanceof Response ? toldMs(outcome) : Number.NaN
   if (Number.isFinite(told)) return Math.min(Math.max(told, 0), maxDelayMs)
   return Math.random() * Math.min(firstDelayMs * 2 ** attempt, maxDelayMs)
 }

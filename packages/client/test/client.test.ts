@@ -56,7 +56,7 @@ const aService = async (test: Test, reply: Reply) => {
   })
   const { port } = server.address() as AddressInfo
   const baseUrl = `http://127.0.0.1:${port}`
-  return { seen, baseUrl, client: createClient({ baseUrl, headers: { authorization: 'Bearer k' } }) }
+  return { seen, baseUrl, client: createClient({ baseUrl, apiKey: 'k', headers: { 'x-more': 'y' } }) }
 }
 
 t.test('every endpoint can be called, typed by its declaration', async t => {
@@ -66,7 +66,7 @@ t.test('every endpoint can be called, typed by its declaration', async t => {
   const page: TaskList = await client.call(listTasks, { query: { state: 'running', limit: 5 } })
   t.equal(page.data.length, 1)
   t.equal(seen[0]?.url, '/api/v1/tasks?state=running&limit=5')
-  t.equal(seen[0]?.headers.authorization, 'Bearer k')
+  t.match(seen[0]?.headers, { authorization: 'Bearer k', 'x-more': 'y' })
   await client.call(getTask, { params: { id: 'a/b' } })
   t.equal(seen[1]?.url, '/api/v1/tasks/a%2Fb', 'parameters are escaped')
 
@@ -100,6 +100,10 @@ t.test('refusals are thrown as problems, and repeated only where that can help',
   const { client, seen } = await aService(t, (request, response) => {
     if (request.url.endsWith('/page')) return response.writeHead(502).end('<html>bad gateway</html>')
     if (request.url.endsWith('/busy')) return json(response, 503, problem('draining', 'bye'), { 'retry-after': '0' })
+    if (request.url.endsWith('/often'))
+      return json(response, 429, problem('rate-limited', 'slow'), { 'retry-after': '0' })
+    if (request.url.endsWith('/much'))
+      return json(response, 429, problem('quota-exceeded', 'no'), { 'retry-after': '72' })
     return json(response, 404, problem('not-found', 'no task of that id'))
   })
   const thrown = await client.cancel('x').catch((error: unknown) => error)
@@ -113,6 +117,10 @@ t.test('refusals are thrown as problems, and repeated only where that can help',
   t.equal(seen.length, 6, 'four tries, then it gives up')
   await t.rejects(client.call(generate, { body: { prompt: {} }, headers: {} }), /404/)
   t.equal(seen.length, 7, 'a post without a key is sent once')
+  await t.rejects(client.getTask('often'), /rate-limited/)
+  t.equal(seen.length, 11, 'a rate gives way soon')
+  await t.rejects(client.getTask('much'), /quota-exceeded/)
+  t.equal(seen.length, 12, 'a quota does not')
 })
 
 t.test('waiting polls long until the task has ended, and has a deadline', async t => {

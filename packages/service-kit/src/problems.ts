@@ -6,6 +6,7 @@ import {
   problemTable
 } from '@comfy-balancer/contract/problem'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import { type Allowance, tellAllowance } from './rate-limit.ts'
 
 /** What a refusal may carry besides its code and detail. */
 export type RefusalMore = {
@@ -13,6 +14,8 @@ export type RefusalMore = {
   readonly comfyui?: unknown
   /** For 429 and 503; default 5. */
   readonly retryAfterSeconds?: number
+  /** The allowance that is used up. */
+  readonly allowance?: Allowance | undefined
 }
 
 /** Thrown anywhere in a request to answer it with a problem that the caller may see. Everything else becomes a bare 500. */
@@ -38,6 +41,7 @@ export const answerError = (error: unknown, request: FastifyRequest, reply: Fast
   const { body, retryAfterSeconds } = toProblem(error, request)
   if (body.code === 'internal-error') request.log.error({ err: error, errorSource: 'ours' }, 'request failed')
   if (body.status === 429 || body.status === 503) {
+    if (error instanceof Refusal && error.more.allowance) tellAllowance(reply, error.more.allowance)
     reply.header('retry-after', String(Math.max(1, Math.ceil(retryAfterSeconds ?? defaultRetryAfterSeconds))))
   }
   return reply

@@ -5,6 +5,7 @@ import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import { uuidv7 } from 'uuidv7'
+import { type Access, requireKeys } from './access.ts'
 import { anybody } from './caller.ts'
 import { takeJsonBodies } from './json-body.ts'
 import type { Logger } from './logger.ts'
@@ -25,6 +26,8 @@ export type ServerOptions = {
   readonly config: Pick<ServiceConfig, 'BODY_LIMIT_BYTES' | 'JSON_MAX_DEPTH' | 'HOST' | 'AUTH_MODE'>
   /** Stands at the head of `/openapi.json`. */
   readonly info: { readonly title: string; readonly version: string; readonly description: string }
+  /** Who knows the API keys; without it everybody is one tenant. */
+  readonly access?: Access | undefined
 }
 
 const requestTimeoutMs = 30_000
@@ -35,7 +38,7 @@ const silentSocketMs = 120_000
  * The HTTP frame of both services: problem+json for every error, strict JSON bodies, request ids, OpenAPI 3.1 at `/openapi.json` with a
  * page to try it at `/docs`, and an orderly close. Routes are added after it resolves and before `ready` or `listen`.
  */
-export const createServer = async ({ logger, config, info }: ServerOptions): Promise<App> => {
+export const createServer = async ({ logger, config, info, access }: ServerOptions): Promise<App> => {
   const app = fastify({
     loggerInstance: logger,
     logController: new RequestLog(),
@@ -66,17 +69,28 @@ export const createServer = async ({ logger, config, info }: ServerOptions): Pro
   refuseUnknownRoutes(app)
   takeJsonBodies(app, config.JSON_MAX_DEPTH)
   coerceQueries(app)
+  if (access) requireKeys(app, access)
   for (const schema of schemas) app.addSchema(schema)
-  await describeItself(app, info)
+  await describeItself(app, info, access !== undefined)
   return app
 }
 
 const acceptedId = (header: string | string[] | undefined): string | undefined =>
   typeof header === 'string' && /^[A-Za-z0-9._-]{8,64}$/.test(header) ? header : undefined
 
-const describeItself = async (app: App, info: ServerOptions['info']): Promise<void> => {
+const apiKey = {
+  type: 'http',
+  scheme: 'bearer',
+  description: 'An API key, made with `npm run keys -- create`'
+} as const
+
+const describeItself = async (app: App, info: ServerOptions['info'], hasKeys: boolean): Promise<void> => {
   await app.register(swagger, {
-    openapi: { openapi: '3.1.0', info },
+    openapi: { openapi: '3.1.0', info, ...(hasKeys && { components: { securitySchemes: { apiKey } } }) },
+    transform: ({ schema, url, route }) => {
+      const scope = hasKeys ? route.config?.scope : undefined
+      return { url, schema: scope ? { ...schema, security: [{ apiKey: [scope] }] } : schema }
+    },
     refResolver: { buildLocalReference: (json, _base, _fragment, index) => String(json.$id ?? `def-${index}`) }
   })
   await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: true })

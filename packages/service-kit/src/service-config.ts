@@ -21,7 +21,14 @@ export const serviceConfig = (defaults: { readonly port: number; readonly logdyP
   BODY_LIMIT_BYTES: Type.Integer({ minimum: 1024, maximum: 1_073_741_824, default: 10_485_760 }),
   JSON_MAX_DEPTH: Type.Integer({ minimum: 4, maximum: 512, default: 64 }),
   AUTH_MODE: Type.Optional(
-    Type.Unsafe<'none'>(Type.String({ pattern: '^none$', rule: 'must be none, the only mode there is so far' }))
+    Type.Unsafe<'none' | 'keys'>(
+      Type.String({
+        pattern: '^(none|keys)$',
+        rule: 'must be keys or none',
+        description:
+          'keys: callers need an API key (npm run keys); none: everybody is one tenant. Default on loopback: none'
+      })
+    )
   ),
   SHUTDOWN_SECONDS: Type.Integer({ minimum: 1, maximum: 3600, default: 25, description: 'From SIGTERM to the end' })
 })
@@ -39,7 +46,7 @@ export const isLoopback = (host: string): boolean =>
 /** Refuses to serve without authentication beyond this machine unless that was said in so many words. */
 export const serviceRule: ConfigRule<ServiceConfig> = values => {
   if (values.HOST === undefined || isLoopback(values.HOST) || values.AUTH_MODE !== undefined) return []
-  const message = `must be set because HOST ${JSON.stringify(values.HOST)} is reachable from other machines; AUTH_MODE=none serves anybody who can connect`
+  const message = `must be set because HOST ${JSON.stringify(values.HOST)} is reachable from other machines; AUTH_MODE=keys asks for API keys, AUTH_MODE=none serves anybody who can connect`
   return [{ name: 'AUTH_MODE', message }]
 }
 

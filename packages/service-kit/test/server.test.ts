@@ -309,6 +309,29 @@ t.test('a caller who hangs up does not hold the server open', async t => {
   t.ok(performance.now() - startedAtMs < 2000)
 })
 
+t.test('where keys are asked for, a route of the API that declares no scope needs admin', async t => {
+  const { logger } = createLogger({ service: 'test', instance: 'one', level: 'silent' })
+  const caller = (scope: string) => ({ tenant: 'one', may: (asked: string) => asked === scope })
+  const app = await createServer({
+    logger,
+    config: { BODY_LIMIT_BYTES: 100_000, JSON_MAX_DEPTH: 64, HOST: '127.0.0.1', AUTH_MODE: 'keys' },
+    info: { title: 'Test', version: '1.2.3', description: 'A test' },
+    access: {
+      judge: async key => ({ kind: 'valid', caller: caller(key), keyName: 'k' }),
+      meter: async () => undefined
+    }
+  })
+  t.teardown(() => app.close())
+  app.get('/api/v1/forgotten', async request => request.caller.tenant)
+  app.get('/elsewhere', async () => 'open')
+  const statusOf = async (url: string, key?: string) =>
+    (await app.inject({ url, headers: key ? { authorization: `Bearer ${key}` } : {} })).statusCode
+  t.equal(await statusOf('/api/v1/forgotten'), 401)
+  t.equal(await statusOf('/api/v1/forgotten', 'tasks:read'), 403)
+  t.equal(await statusOf('/api/v1/forgotten', 'admin'), 200)
+  t.equal(await statusOf('/elsewhere'), 200)
+})
+
 t.test('what is not HTTP is answered with a problem too, and serving everybody is said at the start', async t => {
   const { app, records } = await anApp(t, { AUTH_MODE: 'none' })
   t.match(records[0], { level: 40, msg: /anybody who can connect/ })

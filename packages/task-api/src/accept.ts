@@ -3,9 +3,11 @@ import type { GenerateRequest } from '@comfy-balancer/contract/generate'
 import { type Admission, admit } from '@comfy-balancer/domain/admission'
 import { fingerprintText } from '@comfy-balancer/domain/fingerprint'
 import type { Flaw } from '@comfy-balancer/domain/workflow'
-import type { Caller } from '@comfy-balancer/service-kit/caller'
+import { type Caller, requireScope } from '@comfy-balancer/service-kit/caller'
 import { blockedUrlFlaws } from '@comfy-balancer/service-kit/input-urls'
 import { Refusal } from '@comfy-balancer/service-kit/problems'
+import type { Allowance } from '@comfy-balancer/service-kit/rate-limit'
+import type { Left, OverQuota } from '@comfy-balancer/task-store/tasks'
 import { uuidv7obj } from 'uuidv7'
 import type { TaskApiDeps } from './deps.ts'
 import { fromLedger } from './ledger-errors.ts'
@@ -20,11 +22,19 @@ export type Submission = {
   readonly idempotencyKey: string | undefined
 }
 
-/** Admits a request and writes it into the ledger. Answers the task's id, and whether it had been accepted before. Throws a Refusal. */
+/** What became of a request: the task's id, whether it had been accepted before, and what its tenant has left to accept. */
+export type Acceptance = {
+  readonly id: string
+  readonly replayed: boolean
+  readonly generations: Allowance | undefined
+}
+
+/** Admits a request and writes it into the ledger. Throws a Refusal. */
 export const accept = async (
   deps: TaskApiDeps,
   { caller, body, text, idempotencyKey }: Submission
-): Promise<{ id: string; replayed: boolean }> => {
+): Promise<Acceptance> => {
+  requireScope(caller, 'workflows:raw', 'a workflow of your own (prompt instead of template)')
   if (deps.isDraining()) throw new Refusal('draining', 'This service is shutting down; send the request to another one')
   const metadata = metadataOf(body)
   const { need, outputs, work, fingerprint } = await admission(deps, body, text)
@@ -58,8 +68,30 @@ export const accept = async (
   if (accepted.kind === 'queue-full') {
     throw new Refusal('queue-full', `${accepted.waiting} tasks wait already`, { retryAfterSeconds: 30 })
   }
-  return { id: accepted.id, replayed: accepted.kind === 'replayed' }
+  if (accepted.kind === 'over-quota') throw quotaExceeded(accepted)
+  if (accepted.kind === 'replayed') return { id: accepted.id, replayed: true, generations: undefined }
+  return { id: accepted.id, replayed: false, generations: accepted.generations && allowanceOf(accepted.generations) }
 }
+
+const allowanceOf = ({ limit, left, backMs }: Left): Allowance => ({
+  policy: 'generations',
+  limit,
+  windowSeconds: 3_600,
+  left,
+  resetSeconds: backMs / 1_000
+})
+
+const quotaWords = {
+  maxQueued: 'tasks of this tenant wait already, as many as may',
+  generationsPerHour: 'tasks of this tenant were accepted in the last hour, as many as may be',
+  gpuSecondsPerDay: 'GPU-seconds of this tenant are used up until midnight UTC'
+} as const
+
+const quotaExceeded = ({ limit, most, againMs }: OverQuota): Refusal =>
+  new Refusal('quota-exceeded', `${most} ${quotaWords[limit]}`, {
+    retryAfterSeconds: againMs / 1_000,
+    allowance: limit === 'generationsPerHour' ? allowanceOf({ limit: most, left: 0, backMs: againMs }) : undefined
+  })
 
 const hashOf = (text: string): string => createHash('sha256').update(text).digest('hex')
 

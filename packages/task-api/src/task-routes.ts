@@ -1,6 +1,7 @@
 import { cancelTask, generate, getTask, getTaskLogs, listTasks } from '@comfy-balancer/contract/endpoints'
 import { isTerminal, shownState } from '@comfy-balancer/domain/task-state'
 import { Refusal } from '@comfy-balancer/service-kit/problems'
+import { tellAllowance } from '@comfy-balancer/service-kit/rate-limit'
 import { route } from '@comfy-balancer/service-kit/route'
 import type { App } from '@comfy-balancer/service-kit/server'
 import type { FoundTask } from '@comfy-balancer/task-store/tasks'
@@ -24,12 +25,13 @@ export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
   const waits = createWaits(deps)
 
   route(app, generate, async (request, reply) => {
-    const { id, replayed } = await accept(deps, {
+    const { id, replayed, generations } = await accept(deps, {
       caller: request.caller,
       body: request.body,
       text: request.bodyText ?? '',
       idempotencyKey: request.headers['idempotency-key']
     })
+    if (generations) tellAllowance(reply, generations)
     if (!replayed) request.log.info({ taskId: id }, 'task accepted')
     const record = await findTask(deps, request.caller, id)
     const seconds = preferredWait(request.headers.prefer)

@@ -6,9 +6,11 @@ import type { Logger } from '@comfy-balancer/service-kit/logger'
 import { probes } from '@comfy-balancer/service-kit/probes'
 import { createServer } from '@comfy-balancer/service-kit/server'
 import type { ObjectStore } from '@comfy-balancer/storage/object-store'
+import { createAccess } from '@comfy-balancer/task-api/access'
 import { nodeRoutes } from '@comfy-balancer/task-api/node-routes'
 import { quarantineRoutes } from '@comfy-balancer/task-api/quarantine-routes'
 import { taskRoutes } from '@comfy-balancer/task-api/task-routes'
+import { tenantRoutes } from '@comfy-balancer/task-api/tenant-routes'
 import { limitsOf } from '@comfy-balancer/task-store/config'
 import type { Connection } from '@comfy-balancer/task-store/connection'
 import { createHints } from '@comfy-balancer/task-store/hints'
@@ -31,6 +33,7 @@ export const createApp = async (config: ComfyBalancerConfig, { connection, store
   const server = await createServer({
     logger,
     config,
+    access: config.AUTH_MODE === 'keys' ? createAccess(ledger) : undefined,
     info: { title: 'comfy-balancer', version, description: 'One API in front of every ComfyUI GPU' }
   })
   const health = probes(server, { redis: async () => ({ ok: (await connection.commands.ping()) === 'PONG' }) })
@@ -47,6 +50,7 @@ export const createApp = async (config: ComfyBalancerConfig, { connection, store
   })
   nodeRoutes(server, { ledger, capabilityOf: registry.capabilityOf })
   quarantineRoutes(server, { ledger })
+  tenantRoutes(server, ledger)
   let stopLoops = async (): Promise<void> => {}
 
   const begin = (): void => {

@@ -239,6 +239,24 @@ t.test('without ComfyUI it waits, not ready, and joins when ComfyUI is there', a
   })
 })
 
+t.test('with AUTH_MODE=keys it asks for the same keys as every service on its ledger', async t => {
+  const { ledger, start } = await open(t, { withComfyUi: false })
+  const service = start({ AUTH_MODE: 'keys' })
+  const { url } = await service.untilSaid('listening')
+  const make = (tenant: string) =>
+    ledger.apiKeys.create({ tenant, name: tenant, scopes: ['tasks:read'], lifetimeMs: undefined })
+  const statusOf = async (path: string, key = '') =>
+    (await fetch(`${url}${path}`, { headers: key ? { authorization: `Bearer ${key}` } : {} })).status
+  const { text } = await make('pmc')
+  t.equal(await statusOf('/livez'), 200)
+  t.equal(await statusOf('/api/v1/tasks'), 401)
+  t.equal(await statusOf('/api/v1/tasks', text), 200)
+  t.equal(await statusOf('/api/v1/nodes/self', text), 403)
+  await ledger.tenants.setLimits('pmc', { requestsPerMinute: 1 })
+  t.same([await statusOf('/api/v1/tasks', text), await statusOf('/api/v1/tasks', text)], [200, 429])
+  t.equal(await statusOf('/api/v1/tasks', (await make('other')).text), 200)
+})
+
 t.test('a wrong configuration ends it with every fault named', async t => {
   const service = startService(0, {
     PORT: 'many',
