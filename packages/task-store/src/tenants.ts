@@ -36,12 +36,12 @@ export const createTenants = ({ redis, keys, run }: StoreDeps) => ({
     }
   },
 
-  /** Replaces all limits of a tenant; those left out hold no longer. */
+  /** Replaces all limits of a tenant; those left out hold no longer, and the request rate begins anew. */
   async setLimits(name: string, limits: TenantLimits): Promise<void> {
     const key = keys.tenant(name)
     await redis
       .multi()
-      .del(key)
+      .del(key, keys.rate(name))
       .hset(key, { weight: 1, ...limits })
       .publish(keys.wakeDispatch(), name)
       .exec()
