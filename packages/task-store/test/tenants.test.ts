@@ -41,6 +41,7 @@ const open = (t: Test) => {
       deadlineSeconds: 3_600,
       clientId: undefined,
       metadata: {},
+      fingerprint: 'f',
       idempotency: undefined,
       ...more
     })

@@ -9,6 +9,7 @@ import type { Task } from '@comfy-balancer/contract/task'
 import { createLogger } from '@comfy-balancer/service-kit/logger'
 import type { ObjectStore } from '@comfy-balancer/storage/object-store'
 import { connect } from '@comfy-balancer/task-store/connection'
+import { createKeys } from '@comfy-balancer/task-store/keys'
 import { openScratchLedger } from '@comfy-balancer/task-store/scratch-ledger'
 import t, { type Test } from 'tap'
 import { createApp } from '../src/app.ts'
@@ -184,15 +185,22 @@ t.test('a workflow of one’s own needs workflows:raw', async t => {
 })
 
 t.test('what belongs to another tenant looks like what was never there, on every route', async t => {
-  const { url, ledger, key, accepted, claim, post } = await open(t)
-  const mine = await key('mine')
-  const theirs = await key('theirs', ['admin'])
+  const { url, ledger, redis, key, accepted, claim, post } = await open(t)
+  const allButAdmin = scopes.filter(scope => scope !== 'admin')
+  const [mine, theirs] = [await key('mine', allButAdmin), await key('theirs', allButAdmin)]
   const task = await accepted(mine.headers)
   await claim(task.id)
   await ledger.attempts.start(task.id, task.id)
   await ledger.attempts.output(task.id, task.id, [output])
+  const fingerprint = '0123456789abcdef'.repeat(2)
+  const keys = createKeys(ledger.prefix)
+  await redis.set(
+    keys.poison('mine', fingerprint),
+    JSON.stringify({ task: task.id, nodes: 'gpu-a', sinceMs: Date.now() })
+  )
+  await redis.zadd(keys.poisons(), Date.now() + 60_000, `mine:${fingerprint}`)
   /** An id of each kind of thing that belongs to a tenant, by the first part of its address. */
-  const foreign: Readonly<Record<string, string>> = { tasks: task.id }
+  const foreign: Readonly<Record<string, string>> = { tasks: task.id, quarantine: fingerprint }
   /** What belongs to nobody: a tenant's key may see it or its scope decides. */
   const shared = ['nodes', 'tenants']
 
@@ -209,7 +217,7 @@ t.test('what belongs to another tenant looks like what was never there, on every
     const unknown = id.replace(/[0-9]/g, digit => String(9 - Number(digit)))
     const answers = await Promise.all(
       [id, unknown].map(async one => {
-        const answer = await ask(url, endpoint, { ...someParams, id: one }, theirs.headers)
+        const answer = await ask(url, endpoint, { ...someParams, id: one, fingerprint: one }, theirs.headers)
         const { instance: _, requestId: __, ...problem } = (await answer.json()) as Record<string, unknown>
         const headers = [...answer.headers].filter(([name]) => !/^(x-request-id|date|ratelimit.*)$/.test(name))
         return { status: answer.status, problem: JSON.parse(JSON.stringify(problem).replaceAll(one, 'ID')), headers }
@@ -218,12 +226,15 @@ t.test('what belongs to another tenant looks like what was never there, on every
     t.equal(answers[0]?.status, 404, endpoint.schema.operationId)
     t.same(answers[0]?.problem, answers[1]?.problem)
     t.equal(answers[0]?.headers.length, answers[1]?.headers.length)
-    const own = await ask(url, endpoint, { ...someParams, id }, mine.headers)
+    const own = await ask(url, endpoint, { ...someParams, id, fingerprint: id }, mine.headers)
     t.equal(own.status, 200, `${endpoint.schema.operationId}: its owner gets it`)
     await own.body?.cancel()
   }
 
-  t.same(await (await fetch(`${url}/api/v1/tasks`, { headers: theirs.headers })).json(), { data: [], nextCursor: null })
+  for (const path of ['tasks', 'quarantine']) {
+    const list = await fetch(`${url}/api/v1/${path}`, { headers: theirs.headers })
+    t.same([list.status, ((await list.json()) as { data: object[] }).data], [200, []], path)
+  }
   const keyed = { 'idempotency-key': 'k' }
   const [one, two] = [await post({ ...mine.headers, ...keyed }), await post({ ...theirs.headers, ...keyed })]
   t.notSame(((await one.json()) as Task).id, ((await two.json()) as Task).id, 'idempotency keys are per tenant')
