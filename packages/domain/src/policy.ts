@@ -41,7 +41,7 @@ export type Candidate = {
   readonly vramAboveBytes: number | undefined
 }
 
-/** A tenant's place in start-time fair queueing: virtual start (GPU-seconds ÷ weight) how often it was overtaken since it was last served, and its weight (1 when left out). */
+/** A tenant's place in start-time fair queueing: virtual start (GPU-seconds ÷ weight), how often it was overtaken since it was last served, and its weight (1 when left out). */
 export type Flow = { readonly start: number; readonly overtaken: number; readonly weight?: number }
 
 /** All that the policy may look at. `nowMs` is the ledger's time, `random` draws from [0, 1). */
