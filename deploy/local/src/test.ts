@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { lint } from './lint.ts'
 import { provideRedisOrExit } from './redis.ts'
 import { localFolder, root } from './root.ts'
+import { installS3Server } from './s3-server.ts'
 import { say } from './say.ts'
 import { buildTapPlugins, tapProgram } from './tap-plugins.ts'
 import { brief, closingLine, readCounts } from './tap-result.ts'
@@ -35,6 +36,7 @@ const main = async (files: string[]): Promise<number> => {
   mkdirSync(localFolder, { recursive: true })
   const recordFile = join(localFolder, `tests-${process.pid}.tap`)
   const redis = await provideRedisOrExit()
+  if (!(await installS3Server())) say('no S3 server: neither versitygw nor go is installed, its tests are skipped')
   const code = await runTap(files, recordFile, redis.url).finally(redis.stop)
   const record = readRecord(recordFile)
   rmSync(recordFile, { force: true })

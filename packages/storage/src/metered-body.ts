@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { addAbortSignal, Readable } from 'node:stream'
+import { Readable } from 'node:stream'
 import { type ObjectBody, type PutLimits, type PutResult, StorageError } from './object-store.ts'
 
 /** A body on its way into a store. */
@@ -33,12 +33,32 @@ export const meterBody = (body: ObjectBody, { maxBytes, signal }: PutLimits): Me
 }
 
 async function* chunksOf(body: ObjectBody, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
+  if (signal?.aborted) throw new StorageError('interrupted', 'given up before it began', { cause: signal.reason })
   if (body instanceof Uint8Array) return yield body
-  const stream = body instanceof Readable ? body : Readable.from(body)
-  if (signal !== undefined) addAbortSignal(signal, stream)
+  const source = body[Symbol.asyncIterator]()
   try {
-    for await (const chunk of stream) yield typeof chunk === 'string' ? Buffer.from(chunk) : chunk
+    for (;;) {
+      const { value, done } = await nextOf(source, signal)
+      if (done) return
+      yield typeof value === 'string' ? Buffer.from(value) : value
+    }
+  } finally {
+    source.return?.()?.catch(() => undefined)
+  }
+}
+
+/** A source that hangs must not hold up its own end, so neither is waited for once the signal has spoken. */
+const nextOf = async <T>(source: AsyncIterator<T>, signal?: AbortSignal): Promise<IteratorResult<T>> => {
+  let abort = (): void => {}
+  const aborted = new Promise<never>((_, reject) => {
+    abort = () => reject(signal?.reason)
+  })
+  signal?.addEventListener('abort', abort, { once: true })
+  try {
+    return await Promise.race([source.next(), aborted])
   } catch (cause) {
     throw new StorageError('interrupted', 'the bytes to store broke off', { cause })
+  } finally {
+    signal?.removeEventListener('abort', abort)
   }
 }

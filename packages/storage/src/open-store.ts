@@ -1,8 +1,13 @@
 import { createFolderStore } from './folder-store.ts'
 import type { ObjectStore } from './object-store.ts'
+import type { S3StoreOptions } from './s3-store.ts'
 
-/** Opens the store that OUTPUT_STORE names: `folder:<path>`. Throws for another form, or StorageError when it cannot be used. */
-export const openStore = (spec: string): Promise<ObjectStore> => {
-  if (spec.startsWith('folder:')) return createFolderStore({ folder: spec.slice('folder:'.length) })
-  throw new Error(`OUTPUT_STORE must be folder:<path>, not ${JSON.stringify(spec)}`)
+/** Which store to open. */
+export type StoreOptions = { readonly folder: string } | { readonly s3: S3StoreOptions }
+
+/** Opens a store; the client of S3 is loaded only when it is wanted. Throws StorageError when the store cannot be used. */
+export const openStore = async (options: StoreOptions): Promise<ObjectStore> => {
+  if ('folder' in options) return createFolderStore(options)
+  const { createS3Store } = await import('./s3-store.ts')
+  return createS3Store(options.s3)
 }

@@ -4,13 +4,18 @@ import { StorageError } from './object-store.ts'
 
 const maxPath = 1024
 
-/** The absolute place of a relative path inside a folder. Throws StorageError `unsafe-path` for anything that is not plainly inside. */
-export const resolveInside = (folder: string, path: string): string => {
+/** The path itself when it is a plain relative one. Throws StorageError `unsafe-path` for any other. */
+export const checkPath = (path: string): string => {
   const segments = path.split('/')
   const isPlain = path !== '' && path.length <= maxPath && !isAbsolute(path) && !/[\\:]/.test(path)
   if (!isPlain || hasControl(path) || segments.some(segment => segment === '' || segment.startsWith('.')))
     throw unsafe()
-  const absolute = resolve(folder, ...segments)
+  return path
+}
+
+/** The absolute place of a relative path inside a folder. Throws StorageError `unsafe-path` for anything that is not plainly inside. */
+export const resolveInside = (folder: string, path: string): string => {
+  const absolute = resolve(folder, ...checkPath(path).split('/'))
   if (!isInside(folder, absolute)) throw unsafe()
   return absolute
 }

@@ -20,7 +20,7 @@ const start = async (): Promise<void> => {
     ...logdyOptions(config)
   })
   const connection = await connect(redisOptions(config), logger)
-  const store = await openStore(config.OUTPUT_STORE)
+  const store = await openStore({ folder: config.OUTPUT_STORE.slice('folder:'.length) })
   const app = await createApp(config, { connection, store, logger, balancer })
   const metrics = createMetrics()
   const metricsPort = await metrics.listen({ host: config.METRICS_HOST, port: config.METRICS_PORT })
