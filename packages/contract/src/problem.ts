@@ -33,6 +33,7 @@ export const problemTable = {
   'timed-out': { status: 0, title: 'The task ran out of time' },
   'attempts-exhausted': { status: 0, title: 'Every attempt lost its node' },
   'input-unavailable': { status: 0, title: 'An input file could not be fetched' },
+  'output-not-stored': { status: 0, title: 'An output could not be stored' },
   'output-missing': { status: 0, title: 'ComfyUI finished but an output could not be fetched' }
 } as const
 

@@ -17,9 +17,13 @@ const byName: Readonly<Record<string, StorageErrorCode>> = {
 /** What an error of the S3 client means for us. What is no answer of S3 is taken as its absence. */
 export const typedS3Error = (error: unknown): StorageError => {
   if (error instanceof StorageError) return error
-  const { name, message } = error instanceof Error ? error : new Error(String(error))
+  const { name, message, code } = (error instanceof Error ? error : new Error(String(error))) as NodeJS.ErrnoException
   const status = error instanceof S3ServiceException ? error.$metadata.httpStatusCode : undefined
-  return new StorageError(byName[name] ?? codeOf(status), wordsOf(name, message, status), { cause: error })
+  return new StorageError(
+    byName[name] ?? codeOf(status),
+    wordsOf(status === undefined ? (code ?? name) : name, message, status),
+    { cause: error }
+  )
 }
 
 const codeOf = (status: number | undefined): StorageErrorCode => {
@@ -28,8 +32,8 @@ const codeOf = (status: number | undefined): StorageErrorCode => {
   return 'not-writable'
 }
 
-/** An answer without a body has no message of its own. */
+/** Callers may read them, so no address of ours. An answer without a body has no message of its own. */
 const wordsOf = (name: string, message: string, status: number | undefined): string => {
-  if (status === undefined) return `S3 does not answer (${message || name})`
+  if (status === undefined) return `S3 does not answer (${name})`
   return `S3 answered ${status} ${name}${message === 'UnknownError' ? '' : `: ${message}`}`
 }

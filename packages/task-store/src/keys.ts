@@ -75,6 +75,8 @@ export const keyNames = {
   stats: 'stats:',
   /** string: the balancer that showed itself last, gone when none did for a while */
   balancer: 'balancer',
+  /** string: somebody does this work, or did so lately */
+  turn: 'turn:',
   /** channel of one node: its slot or its attempt changed */
   wake: 'wake:',
   /** channel: there may be something to dispatch */

@@ -9,6 +9,7 @@ import { createRecovery, type Recovery } from './recovery.ts'
 import { loadScripts } from './scripts.ts'
 import { createTasks, type Tasks } from './tasks.ts'
 import { createTenants, type Tenants } from './tenants.ts'
+import { createTurns, type Turns } from './turns.ts'
 import { createWaiting, type Waiting } from './waiting.ts'
 
 /** Tasks, queues, slots and nodes in Redis. Everything that changes goes through one script per transition. */
@@ -21,6 +22,7 @@ export type Ledger = {
   readonly quarantine: Quarantine
   readonly tenants: Tenants
   readonly apiKeys: ApiKeys
+  readonly turns: Turns
   readonly limits: Limits
   readonly prefix: string
 }
@@ -40,6 +42,7 @@ export const createLedger = (redis: Redis, prefix = '{cb}:', limits: Limits = de
     quarantine: createQuarantine(deps),
     tenants,
     apiKeys: createApiKeys(deps, tenants),
+    turns: createTurns(deps),
     limits,
     prefix
   }

@@ -100,6 +100,11 @@ export const createTasks = ({ redis, keys, run }: StoreDeps) => ({
     return { ...record, result: readResult(record, text) }
   },
 
+  /** Whether the ledger still knows this task, whoever's it is. */
+  async exists(id: string): Promise<boolean> {
+    return (await redis.exists(keys.task(id))) === 1
+  },
+
   /** True when there was such a task of this tenant and its retention has ended lately. */
   async isGone(id: string, tenant: string): Promise<boolean> {
     return (await redis.get(keys.gone(id))) === tenant

@@ -2,6 +2,7 @@ import { ComfyUiError } from '@comfy-balancer/comfyui/errors'
 import type { Verdict } from '@comfy-balancer/comfyui/verdict'
 import { type Problem, problem } from '@comfy-balancer/contract/problem'
 import type { RetryClass } from '@comfy-balancer/domain/retry'
+import { StorageError } from '@comfy-balancer/storage/object-store'
 import type { StoredOutput } from '@comfy-balancer/task-store/manifest'
 import { InputUnavailable } from '../inputs/input-unavailable.ts'
 import { OutputMissing } from './collector.ts'
@@ -46,10 +47,13 @@ export const brokenOff = retry('node', 'comfy-service failed on our side', { err
 
 /** What it means that an output of a finished prompt could not be fetched or stored. */
 export const collectingFailed = (error: unknown): NoResult => {
+  if (error instanceof StorageError && error.cause instanceof ComfyUiError) return collectingFailed(error.cause)
   const why = error instanceof Error ? error.message : String(error)
   if (error instanceof OutputMissing) return { kind: 'failed', problem: problem('output-missing', why) }
   if (error instanceof ComfyUiError) return retry('comfyui-died', why)
-  return retry('node', why, { errorSource: 'ours' })
+  const last = problem('output-not-stored', why)
+  if (error instanceof StorageError && error.code === 'too-large') return { kind: 'failed', problem: last }
+  return retry('node', why, { last, errorSource: 'ours' })
 }
 
 /** What it means that the files which the workflow names by URL could not be put in place. Throws what is neither their fault nor ComfyUI's. */

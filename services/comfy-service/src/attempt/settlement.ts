@@ -17,6 +17,9 @@ export type SettlementDeps = {
   readonly logText: () => string
 }
 
+/** Problems that have nothing to do with ComfyUI. */
+const ours: ReadonlySet<string> = new Set(['input-unavailable', 'output-not-stored'])
+
 export type Settlement = ReturnType<typeof createSettlement>
 
 /** Tells the ledger how an attempt ended, for as long as it takes, and removes the files of one whose result does not count. */
@@ -36,6 +39,18 @@ export const createSettlement = (
       .catch(err => log.warn({ err }, 'outputs of a lost attempt not removed'))
   }
 
+  /** What attempts before this one left behind when their node died. */
+  const removeLosers = async (): Promise<void> => {
+    if (record.attempt === 1) return
+    const folder = taskFolder({ tenant, taskId: task })
+    try {
+      const tokens = (await store.list(folder)).map(({ path }) => path.slice(folder.length + 1).split('/', 1)[0])
+      for (const one of new Set(tokens)) if (one !== token) await store.remove(`${folder}/${one}`)
+    } catch (err) {
+      log.warn({ err }, 'outputs of lost attempts not removed')
+    }
+  }
+
   return {
     /** Whether the ledger took what it was told, and with it the slot from this attempt. */
     hasEmptiedSlot: (): boolean => hasEmptiedSlot,
@@ -44,7 +59,10 @@ export const createSettlement = (
     async succeed(outputs: readonly StoredOutput[], spent: Spent): Promise<void> {
       const answer = await untilTaken(() => attempts.complete(task, token, outputs, spent, logText()), log)
       hasEmptiedSlot = answer === 'ok'
-      if (hasEmptiedSlot) return log.info({ ...spent, outputs: outputs.length }, 'task succeeded')
+      if (hasEmptiedSlot) {
+        log.info({ ...spent, outputs: outputs.length }, 'task succeeded')
+        return removeLosers()
+      }
       log.warn({ answer }, 'late result refused')
       await removeOutputs()
     },
@@ -54,9 +72,10 @@ export const createSettlement = (
       const answer = await untilTaken(() => attempts.fail(task, token, problem, gpuSeconds, logText()), log)
       hasEmptiedSlot = answer === 'failed'
       const { code, detail: reason } = problem
-      const errorSource = code === 'input-unavailable' ? 'ours' : 'comfyui'
+      const errorSource = ours.has(code) ? 'ours' : 'comfyui'
       log.warn({ errorSource, code, reason, answer }, 'task failed')
       await removeOutputs()
+      if (hasEmptiedSlot) await removeLosers()
     },
 
     /** The task goes back to its queue, or fails when the budget of this class is used up. */
