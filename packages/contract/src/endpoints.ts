@@ -142,13 +142,32 @@ export const getOutput = {
   scope: 'tasks:read',
   schema: {
     operationId: 'getOutput',
-    summary: 'The bytes of an output; Range and If-None-Match are honoured',
+    summary: 'The bytes of an output; one Range, If-Range and If-None-Match are honoured; the ETag is the SHA-256',
     tags: ['tasks'],
     params: Type.Object({
       id: TaskId,
       output: Type.String({ pattern: '^[0-9]{1,9}-[0-9]{1,9}$', description: '{attempt}-{index}' })
     }),
-    response: { 200: Type.Unsafe<unknown>(Type.String({ description: 'The bytes' })), 410: ref(Problem), ...problems }
+    querystring: Type.Object(
+      {
+        redirect: Type.Optional(
+          Type.Boolean({
+            description:
+              'true: where outputs are kept in S3, answer 302 to an address there that works for five minutes without a key; elsewhere the bytes'
+          })
+        )
+      },
+      { additionalProperties: false }
+    ),
+    response: {
+      200: Type.Unsafe<unknown>(Type.String({ description: 'The bytes' })),
+      206: Type.Unsafe<unknown>(Type.String({ description: 'The part that Range names' })),
+      302: Type.Null({ description: 'The bytes are at Location' }),
+      304: Type.Null({ description: 'As If-None-Match has it already' }),
+      416: Type.Null({ description: 'The Range begins beyond the end' }),
+      410: ref(Problem),
+      ...problems
+    }
   }
 } as const satisfies Endpoint
 

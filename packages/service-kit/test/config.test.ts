@@ -7,6 +7,7 @@ import t from 'tap'
 import { ConfigError, readConfig, secretString } from '../src/config.ts'
 import { redisConfig, redisOptions, redisRule } from '../src/redis-config.ts'
 import { serviceConfig, serviceRule } from '../src/service-config.ts'
+import { configuredStore, s3Options, storeConfig, storeRule } from '../src/store-config.ts'
 
 const password = 'PAssWord!@123#%/?: "'
 const schema = Type.Object({ ...redisConfig, ...serviceConfig({ port: 8090, logdyPort: 8233 }) })
@@ -109,4 +110,52 @@ t.test('a secret shows neither in JSON nor in inspection nor in a copy nor in a 
   t.ok(!message.includes('canary'))
   t.match(message, /KEY: must be string length.*the value given is not printed/)
   t.match(message, /MUST: must be set: a name/)
+})
+
+t.test('a store is a folder, S3, or each node for itself', async t => {
+  const store = (env: Record<string, string>) => readConfig(Type.Object(storeConfig), env, [storeRule])
+  t.same(configuredStore(store({})), { kind: 'folder', folder: 'outputs' })
+  t.same(configuredStore(store({ OUTPUT_STORE: 'folder:/a:b' })), { kind: 'folder', folder: '/a:b' })
+  t.same(configuredStore(store({ OUTPUT_STORE: 'node' })), { kind: 'node', folder: 'outputs' })
+  t.same(configuredStore(store({ OUTPUT_STORE: 'node:/var/out' })), { kind: 'node', folder: '/var/out' })
+  const minio = { OUTPUT_STORE: 's3', S3_BUCKET: 'pictures', S3_ACCESS_KEY: 'a', S3_SECRET_KEY: password }
+  const credentials = { accessKeyId: 'a', secretAccessKey: password }
+  const s3 = { bucket: 'pictures', region: 'us-east-1', credentials }
+  t.same(configuredStore(store(minio)), { kind: 's3', s3 })
+  const endpoints: [Record<string, string>, object][] = [
+    [{ S3_ENDPOINT: 'minio:9000', S3_USE_SSL: 'false' }, { endpoint: 'http://minio:9000' }],
+    [{ S3_ENDPOINT: 'minio:9000' }, { endpoint: 'https://minio:9000' }],
+    [{ S3_ENDPOINT: 'http://minio:9000/' }, { endpoint: 'http://minio:9000' }],
+    [
+      { S3_ENDPOINT: 'http://minio:9000', S3_PUBLIC_ENDPOINT: 'https://s3.example.com', S3_REGION: 'eu-west-1' },
+      { endpoint: 'http://minio:9000', publicEndpoint: 'https://s3.example.com', region: 'eu-west-1' }
+    ]
+  ]
+  for (const [env, expected] of endpoints) t.same(s3Options(store({ ...minio, ...env })), { ...s3, ...expected })
+  t.equal(s3Options(store({ S3_ENDPOINT: 'minio:9000' })), undefined)
+  t.notMatch(JSON.stringify(store(minio)), 'PAssWord')
+
+  const refused: [Record<string, string>, string[]][] = [
+    [{ OUTPUT_STORE: 's3' }, ['S3_BUCKET']],
+    [{ OUTPUT_STORE: 's4' }, ['OUTPUT_STORE']],
+    [{ OUTPUT_STORE: 'folder:' }, ['OUTPUT_STORE']],
+    [{ S3_ACCESS_KEY: 'a' }, ['S3_SECRET_KEY']],
+    [{ S3_SECRET_KEY: 'a' }, ['S3_ACCESS_KEY']],
+    [{ S3_BUCKET: 'No/Bucket' }, ['S3_BUCKET']],
+    [{ S3_ENDPOINT: 'http://minio:9000', S3_USE_SSL: 'true' }, ['S3_ENDPOINT']],
+    [
+      { S3_ENDPOINT: 'https://minio:9000', S3_PUBLIC_ENDPOINT: 'https://x', S3_USE_SSL: 'no' },
+      ['S3_ENDPOINT', 'S3_PUBLIC_ENDPOINT']
+    ],
+    [{ S3_ENDPOINT: 'http://minio:9000/bucket' }, ['S3_ENDPOINT']],
+    [{ S3_ENDPOINT: 'http://a:b@minio:9000' }, ['S3_ENDPOINT']],
+    [{ S3_ENDPOINT: 'ftp://minio' }, ['S3_ENDPOINT']],
+    [{ S3_ENDPOINT: 'mi nio' }, ['S3_ENDPOINT']]
+  ]
+  for (const [env, names] of refused)
+    t.same(
+      faultsIn(() => store(env)).faults.map(fault => fault.name),
+      names,
+      JSON.stringify(env)
+    )
 })

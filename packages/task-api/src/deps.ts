@@ -1,4 +1,3 @@
-import type { Readable } from 'node:stream'
 import type { KnownNode } from '@comfy-balancer/domain/admission'
 import type { Flaw, Workflow } from '@comfy-balancer/domain/workflow'
 import type { EgressRules } from '@comfy-balancer/service-kit/egress-rules'
@@ -6,6 +5,7 @@ import type {} from '@comfy-balancer/service-kit/json-body'
 import type {} from '@comfy-balancer/service-kit/open-work'
 import type { Hints } from '@comfy-balancer/task-store/hints'
 import type { Ledger } from '@comfy-balancer/task-store/ledger'
+import type { OutputSource } from './output-source.ts'
 
 /** A part of an output's bytes, ends included. */
 export type ByteRange = { readonly start: number; readonly end: number }
@@ -20,8 +20,8 @@ export type TaskApiDeps = {
   readonly knownNodes: () => Promise<readonly KnownNode[]>
   /** Which URLs of callers may be fetched as inputs. */
   readonly urlRules: EgressRules
-  /** Opens the bytes of a stored output; undefined when they are not there. */
-  readonly openOutput: (path: string, range?: ByteRange) => Promise<Readable | undefined>
+  /** Where the bytes of outputs come from. */
+  readonly outputs: OutputSource
   /** Labels that every task accepted here needs of its node: a comfy-service pins its tasks to itself. */
   readonly pinnedTo: Readonly<Record<string, string>>
   /** True from the moment this service begins to shut down. */

@@ -1,24 +1,36 @@
-import type { Readable } from 'node:stream'
+import { Readable } from 'node:stream'
 import { getOutput } from '@comfy-balancer/contract/endpoints'
 import { Refusal } from '@comfy-balancer/service-kit/problems'
 import { route } from '@comfy-balancer/service-kit/route'
 import type { App } from '@comfy-balancer/service-kit/server'
 import type { StoredOutput } from '@comfy-balancer/task-store/manifest'
-import type { FastifyReply } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { contentDisposition } from './content-disposition.ts'
 import type { ByteRange, TaskApiDeps } from './deps.ts'
 import { findTask } from './find-task.ts'
+import { passedOnHeader } from './node-outputs.ts'
 
-/** Adds the bytes of outputs: streamed, with Range and ETag. */
+/** Adds the bytes of outputs: streamed, with Range and ETag, or an address at the store. */
 export const outputRoute = (app: App, deps: TaskApiDeps): void => {
   route(app, getOutput, async (request, reply) => {
     const record = await findTask(deps, request.caller, request.params.id)
     const output = record.result.outputs.find(one => `${one.attempt}-${one.index}` === request.params.output)
     if (!output) throw new Refusal('not-found', `${record.id} has no output ${request.params.output}`)
+    const { headers } = request
+    const isHead = request.method === 'HEAD'
+    if (request.query.redirect && !isHead) {
+      const url = await fromStore(request, output, () => deps.outputs.signedUrl(output))
+      if (url !== undefined) return reply.header('cache-control', 'no-store').redirect(url, 302)
+    }
     describe(reply, output)
-    if (request.headers['if-none-match']?.includes(`"${output.sha256}"`)) return reply.code(304).send()
-    const range = rangeOf(request.headers.range, output.bytes)
+    if (isKnown(headers['if-none-match'], output)) return reply.code(304).send()
+    const range = isWhole(headers['if-range'], output) ? undefined : rangeOf(headers.range, output.bytes)
     if (range === 'unsatisfiable') return reply.code(416).header('content-range', `bytes */${output.bytes}`).send()
-    const bytes = await open(deps, output, range)
+    const { authorization } = headers
+    const isPassedOn = headers[passedOnHeader] !== undefined
+    const open = () => deps.outputs.open({ record, output, range, authorization, isPassedOn })
+    const bytes = isHead ? Readable.from([]) : await fromStore(request, output, open)
+    if (!bytes) throw unavailable(output)
     if (!range) return reply.header('content-length', String(output.bytes)).send(bytes)
     return reply
       .code(206)
@@ -28,17 +40,30 @@ export const outputRoute = (app: App, deps: TaskApiDeps): void => {
   })
 }
 
-const open = async (deps: TaskApiDeps, output: StoredOutput, range: ByteRange | undefined): Promise<Readable> => {
-  const bytes = await deps.openOutput(output.path, range)
-  if (bytes) return bytes
-  throw new Refusal('output-unavailable', `${output.filename} cannot be read from the store now`)
+const unavailable = ({ filename }: StoredOutput): Refusal =>
+  new Refusal('output-unavailable', `${filename} cannot be read from where it is kept now`)
+
+const fromStore = async <T>(request: FastifyRequest, output: StoredOutput, read: () => Promise<T>): Promise<T> => {
+  try {
+    return await read()
+  } catch (err) {
+    request.log.warn({ err, errorSource: 'ours', path: output.path }, 'output not read from the store')
+    throw unavailable(output)
+  }
 }
+
+const isKnown = (ifNoneMatch: string | undefined, { sha256 }: StoredOutput): boolean =>
+  ifNoneMatch === '*' || (ifNoneMatch?.includes(`"${sha256}"`) ?? false)
+
+/** Of another version than the caller has a part of, it wants the whole. */
+const isWhole = (ifRange: unknown, { sha256 }: StoredOutput): boolean =>
+  ifRange !== undefined && ifRange !== `"${sha256}"`
 
 /** The caller's own media only: a browser must never take it for a page of ours. */
 const describe = (reply: FastifyReply, { mediaType, filename, sha256 }: StoredOutput): void => {
   reply
     .type(mediaType)
-    .header('content-disposition', `inline; filename*=UTF-8''${encodeURIComponent(filename)}`)
+    .header('content-disposition', contentDisposition(filename, mediaType))
     .header('content-security-policy', "sandbox; default-src 'none'")
     .header('etag', `"${sha256}"`)
     .header('accept-ranges', 'bytes')

@@ -1,13 +1,16 @@
 import { readRequest } from '@comfy-balancer/comfyui/graph'
 import { startDispatchLoops } from '@comfy-balancer/dispatch/loops'
 import { createNodeRegistry } from '@comfy-balancer/dispatch/node-registry'
+import { startOutputSweep } from '@comfy-balancer/dispatch/output-sweep'
 import { egressRulesOf } from '@comfy-balancer/service-kit/egress-config'
 import type { Logger } from '@comfy-balancer/service-kit/logger'
 import { probes } from '@comfy-balancer/service-kit/probes'
 import { createServer } from '@comfy-balancer/service-kit/server'
 import type { ObjectStore } from '@comfy-balancer/storage/object-store'
 import { createAccess } from '@comfy-balancer/task-api/access'
+import { createNodeOutputs } from '@comfy-balancer/task-api/node-outputs'
 import { nodeRoutes } from '@comfy-balancer/task-api/node-routes'
+import { createOutputSource } from '@comfy-balancer/task-api/output-source'
 import { quarantineRoutes } from '@comfy-balancer/task-api/quarantine-routes'
 import { taskRoutes } from '@comfy-balancer/task-api/task-routes'
 import { tenantRoutes } from '@comfy-balancer/task-api/tenant-routes'
@@ -20,7 +23,8 @@ import { version } from './version.ts'
 
 export type AppDeps = {
   readonly connection: Connection
-  readonly store: ObjectStore
+  /** Undefined where nodes keep the outputs. */
+  readonly store: ObjectStore | undefined
   readonly logger: Logger
   readonly balancer: string
 }
@@ -30,6 +34,7 @@ export const createApp = async (config: ComfyBalancerConfig, { connection, store
   const ledger = createLedger(connection.commands, config.REDIS_KEY_PREFIX, limitsOf(config))
   const hints = await createHints(connection.subscriber, connection.commands, config.REDIS_KEY_PREFIX)
   const registry = createNodeRegistry({ ledger })
+  const nodeOutputs = createNodeOutputs(ledger, logger)
   const server = await createServer({
     logger,
     config,
@@ -43,7 +48,7 @@ export const createApp = async (config: ComfyBalancerConfig, { connection, store
     readWorkflow: readRequest,
     knownNodes: registry.known,
     urlRules: egressRulesOf(config),
-    openOutput: async (path, range) => (await store.open(path, range))?.stream,
+    outputs: createOutputSource({ store, nodeOutputs }),
     pinnedTo: {},
     isDraining: health.isDraining,
     defaults: { timeoutSeconds: config.TASK_TIMEOUT_SECONDS, deadlineSeconds: config.TASK_DEADLINE_SECONDS }
@@ -51,10 +56,10 @@ export const createApp = async (config: ComfyBalancerConfig, { connection, store
   nodeRoutes(server, { ledger, capabilityOf: registry.capabilityOf })
   quarantineRoutes(server, { ledger })
   tenantRoutes(server, ledger)
-  let stopLoops = async (): Promise<void> => {}
+  let stopLoops: () => Promise<unknown> = async () => undefined
 
   const begin = (): void => {
-    stopLoops = startDispatchLoops({
+    const stopDispatch = startDispatchLoops({
       ledger,
       hints,
       registry,
@@ -62,12 +67,15 @@ export const createApp = async (config: ComfyBalancerConfig, { connection, store
       reconnect: connection.reconnect,
       as: { balancer }
     })
+    const sweep = store && startOutputSweep({ ledger, store, node: undefined, log: logger })
+    stopLoops = () => Promise.all([stopDispatch(), sweep?.stop()])
   }
 
   const steps = [
     { name: 'intake', deadlineMs: 1_000, run: () => health.drain() },
     { name: 'server', deadlineMs: 6_000, run: () => server.close() },
     { name: 'loops', deadlineMs: 3_000, run: () => stopLoops() },
+    { name: 'outputs', deadlineMs: 1_000, run: () => Promise.all([nodeOutputs.close(), store?.close()]) },
     { name: 'redis', deadlineMs: 1_000, run: () => connection.close() }
   ]
   return { server, begin, steps }

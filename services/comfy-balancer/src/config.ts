@@ -3,6 +3,7 @@ import { egressConfig, egressRule } from '@comfy-balancer/service-kit/egress-con
 import { metricsConfig } from '@comfy-balancer/service-kit/metrics'
 import { redisConfig, redisRule } from '@comfy-balancer/service-kit/redis-config'
 import { serviceConfig, serviceRule } from '@comfy-balancer/service-kit/service-config'
+import { storeConfig, storeRule } from '@comfy-balancer/service-kit/store-config'
 import { taskApiConfig } from '@comfy-balancer/task-api/config'
 import { ledgerConfig } from '@comfy-balancer/task-store/config'
 import { type Static, Type } from '@sinclair/typebox'
@@ -14,6 +15,7 @@ export const ComfyBalancerConfig = Type.Object({
   ...redisConfig,
   ...ledgerConfig,
   ...taskApiConfig,
+  ...storeConfig,
   ...egressConfig,
   BALANCER_ID: Type.Optional(
     Type.String({
@@ -26,4 +28,4 @@ export type ComfyBalancerConfig = Static<typeof ComfyBalancerConfig>
 
 /** Reads the configuration from the environment. Throws ConfigError with every fault. */
 export const readComfyBalancerConfig = (env: NodeJS.ProcessEnv): ComfyBalancerConfig =>
-  readConfig(ComfyBalancerConfig, env, [serviceRule, redisRule, egressRule])
+  readConfig(ComfyBalancerConfig, env, [serviceRule, redisRule, egressRule, storeRule])

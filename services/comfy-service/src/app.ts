@@ -1,13 +1,18 @@
 import { readRequest } from '@comfy-balancer/comfyui/graph'
 import { createNodeRegistry } from '@comfy-balancer/dispatch/node-registry'
+import { startOutputSweep } from '@comfy-balancer/dispatch/output-sweep'
 import { createEgress } from '@comfy-balancer/service-kit/egress'
 import { egressRulesOf } from '@comfy-balancer/service-kit/egress-config'
+import type { Loop } from '@comfy-balancer/service-kit/every'
 import type { Logger } from '@comfy-balancer/service-kit/logger'
 import { probes } from '@comfy-balancer/service-kit/probes'
 import { createServer } from '@comfy-balancer/service-kit/server'
+import { configuredStore } from '@comfy-balancer/service-kit/store-config'
 import type { ObjectStore } from '@comfy-balancer/storage/object-store'
 import { createAccess } from '@comfy-balancer/task-api/access'
+import { createNodeOutputs } from '@comfy-balancer/task-api/node-outputs'
 import { nodeRoutes } from '@comfy-balancer/task-api/node-routes'
+import { createOutputSource } from '@comfy-balancer/task-api/output-source'
 import { quarantineRoutes } from '@comfy-balancer/task-api/quarantine-routes'
 import { taskRoutes } from '@comfy-balancer/task-api/task-routes'
 import { tenantRoutes } from '@comfy-balancer/task-api/tenant-routes'
@@ -40,6 +45,8 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
   const ledger = createLedger(connection.commands, config.REDIS_KEY_PREFIX, limitsOf(config))
   const hints = await createHints(connection.subscriber, connection.commands, config.REDIS_KEY_PREFIX)
   const registry = createNodeRegistry({ ledger })
+  const nodeOutputs = createNodeOutputs(ledger, logger)
+  const durable = configuredStore(config).kind !== 'node'
   const comfyui = openComfyUi({ url: config.COMFYUI_URL, node, log: logger })
   const sampler = createSampler({
     intervalMs: 2_000,
@@ -66,7 +73,7 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
     readWorkflow: readRequest,
     knownNodes: registry.known,
     urlRules: egressRulesOf(config),
-    openOutput: async (path, range) => (await store.open(path, range))?.stream,
+    outputs: createOutputSource({ store, nodeOutputs, self: node }),
     pinnedTo: { node },
     isDraining: health.isDraining,
     defaults: { timeoutSeconds: config.TASK_TIMEOUT_SECONDS, deadlineSeconds: config.TASK_DEADLINE_SECONDS }
@@ -75,6 +82,7 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
   quarantineRoutes(server, { ledger })
   tenantRoutes(server, ledger)
   let stopStandalone = async (): Promise<void> => {}
+  let sweep: Loop | undefined
 
   const begin = async (url: string): Promise<void> => {
     agent = new NodeAgent(
@@ -85,6 +93,7 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
         comfyui,
         residency,
         store,
+        durable,
         egress,
         sampler,
         logger,
@@ -95,17 +104,19 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
     )
     await agent.start()
     stopStandalone = startStandalone({ ledger, hints, registry, log: logger, reconnect: connection.reconnect, node })
+    sweep = startOutputSweep({ ledger, store, node: durable ? undefined : node, log: logger })
   }
 
   const drainMs = Math.max(0, config.SHUTDOWN_SECONDS * 1_000 - handBackMs)
   const steps = [
     { name: 'intake', deadlineMs: 1_000, run: () => health.drain() },
     { name: 'attempt', deadlineMs: drainMs + handBackMs, run: () => agent?.drain(drainMs) },
-    { name: 'loops', deadlineMs: 2_000, run: async () => void (await Promise.all([stopStandalone(), agent?.stop()])) },
+    { name: 'loops', deadlineMs: 2_000, run: () => Promise.all([stopStandalone(), agent?.stop(), sweep?.stop()]) },
     { name: 'server', deadlineMs: 6_000, run: () => server.close() },
     { name: 'sampler', deadlineMs: 2_000, run: () => sampler.close() },
     { name: 'egress', deadlineMs: 1_000, run: () => egress.close() },
     { name: 'comfyui', deadlineMs: 2_000, run: () => comfyui.close() },
+    { name: 'outputs', deadlineMs: 1_000, run: () => Promise.all([nodeOutputs.close(), store.close()]) },
     { name: 'redis', deadlineMs: 1_000, run: () => connection.close() }
   ]
   return { server, begin, steps }

@@ -3,6 +3,7 @@ import { egressConfig, egressRule } from '@comfy-balancer/service-kit/egress-con
 import { metricsConfig } from '@comfy-balancer/service-kit/metrics'
 import { redisConfig, redisRule } from '@comfy-balancer/service-kit/redis-config'
 import { serviceConfig, serviceRule } from '@comfy-balancer/service-kit/service-config'
+import { storeConfig, storeRule } from '@comfy-balancer/service-kit/store-config'
 import { taskApiConfig } from '@comfy-balancer/task-api/config'
 import { ledgerConfig } from '@comfy-balancer/task-store/config'
 import { type Static, Type } from '@sinclair/typebox'
@@ -14,6 +15,7 @@ export const ComfyServiceConfig = Type.Object({
   ...redisConfig,
   ...ledgerConfig,
   ...taskApiConfig,
+  ...storeConfig,
   ...egressConfig,
   COMFYUI_URL: Type.String({
     default: 'http://127.0.0.1:8188',
@@ -54,7 +56,7 @@ export type ComfyServiceConfig = Static<typeof ComfyServiceConfig>
 
 /** Reads the configuration from the environment. Throws ConfigError with every fault. */
 export const readComfyServiceConfig = (env: NodeJS.ProcessEnv): ComfyServiceConfig =>
-  readConfig(ComfyServiceConfig, env, [serviceRule, redisRule, egressRule, labelsRule])
+  readConfig(ComfyServiceConfig, env, [serviceRule, redisRule, egressRule, storeRule, labelsRule])
 
 const labelsRule = ({ NODE_LABELS }: Partial<ComfyServiceConfig>) =>
   (NODE_LABELS ?? '').split(',').every(pair => pair.trim() === '' || /^[^=\s]{1,64}=[^=]{1,256}$/.test(pair.trim()))

@@ -5,6 +5,7 @@ import { createMetrics } from '@comfy-balancer/service-kit/metrics'
 import { redisOptions } from '@comfy-balancer/service-kit/redis-config'
 import { logdyOptions } from '@comfy-balancer/service-kit/service-config'
 import { onShutdown } from '@comfy-balancer/service-kit/shutdown'
+import { configuredStore } from '@comfy-balancer/service-kit/store-config'
 import { openStore } from '@comfy-balancer/storage/open-store'
 import { connect } from '@comfy-balancer/task-store/connection'
 import { createApp } from './app.ts'
@@ -20,7 +21,7 @@ const start = async (): Promise<void> => {
     ...logdyOptions(config)
   })
   const connection = await connect(redisOptions(config), logger)
-  const store = await openStore({ folder: config.OUTPUT_STORE.slice('folder:'.length) })
+  const store = await openStore(configuredStore(config))
   const app = await createApp(config, { connection, store, logger, node })
   const metrics = createMetrics()
   const metricsPort = await metrics.listen({ host: config.METRICS_HOST, port: config.METRICS_PORT })

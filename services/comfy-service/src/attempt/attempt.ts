@@ -45,6 +45,8 @@ export type AttemptDeps = {
   readonly comfyui: ComfyUi
   readonly residency: Residency
   readonly store: ObjectStore
+  /** Whether what is stored outlives this node. */
+  readonly durable: boolean
   readonly egress: Pick<Egress, 'fetch'>
   readonly log: Log
   readonly node: string
@@ -232,12 +234,12 @@ export class Attempt {
   }
 
   #collector(workflow: Workflow, onStored: (outputs: readonly StoredOutput[]) => void): Collector {
-    const { comfyui, store, limits } = this.#deps
+    const { comfyui, store, durable, limits, log } = this.#deps
     const { tenant, attempt } = this.#assignment.record
     const { task, token } = this
     const signal = this.#abort.signal
-    const options = { tenant, task, token, attempt, workflow, maxBytes: limits.maxOutputBytes, signal }
-    return createCollector(options, { http: comfyui.http, store, onStored })
+    const options = { tenant, task, token, attempt, workflow, maxBytes: limits.maxOutputBytes, durable, signal }
+    return createCollector(options, { http: comfyui.http, store, onStored, log })
   }
 
   async #collect(collector: Collector, verdict: Extract<Verdict, { kind: 'succeeded' }>): Promise<Outcome> {

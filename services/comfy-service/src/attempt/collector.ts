@@ -3,9 +3,11 @@ import { mediaTypeOf } from '@comfy-balancer/comfyui/media-type'
 import { type FoundOutput, findOutputs } from '@comfy-balancer/comfyui/outputs'
 import type { Verdict } from '@comfy-balancer/comfyui/verdict'
 import type { Workflow } from '@comfy-balancer/domain/workflow'
+import type { Log } from '@comfy-balancer/service-kit/log'
 import type { ObjectStore } from '@comfy-balancer/storage/object-store'
 import { outputPath } from '@comfy-balancer/storage/output-path'
 import type { StoredOutput } from '@comfy-balancer/task-store/manifest'
+import { untilStored } from './until-stored.ts'
 
 /** ComfyUI named an output that it then did not hand out. */
 export class OutputMissing extends Error {
@@ -19,6 +21,8 @@ export type CollectorOptions = {
   readonly attempt: number
   readonly workflow: Workflow
   readonly maxBytes: number
+  /** Whether what is stored outlives this node. */
+  readonly durable: boolean
   readonly signal: AbortSignal
 }
 
@@ -26,6 +30,7 @@ export type CollectorDeps = {
   readonly http: ComfyUiHttp
   readonly store: ObjectStore
   /** Called with all outputs stored so far after each. */
+  readonly log: Log
   readonly onStored: (outputs: readonly StoredOutput[]) => void
 }
 
@@ -34,7 +39,7 @@ export type Collector = ReturnType<typeof createCollector>
 const headBytes = 64
 
 /** Brings an attempt's outputs from ComfyUI into the store, one after the other: as their graph nodes finish, and the rest at the end. */
-export const createCollector = (options: CollectorOptions, { http, store, onStored }: CollectorDeps) => {
+export const createCollector = (options: CollectorOptions, { http, store, log, onStored }: CollectorDeps) => {
   const stored: StoredOutput[] = []
   const known = new Set<string>()
   let chain: Promise<void> = Promise.resolve()
@@ -45,13 +50,18 @@ export const createCollector = (options: CollectorOptions, { http, store, onStor
     known.add(key)
     const index = stored.length
     const filename = found.source === 'text' ? `${index}.txt` : found.filename
-    const { tenant, task, token, attempt, maxBytes, signal } = options
+    const { tenant, task, token, attempt, durable } = options
     const path = outputPath({ tenant, taskId: task, token, index, filename })
-    const { bytes: body, mediaType } = await open(found, filename)
-    const { bytes, sha256 } = await store.put(path, body, { maxBytes, signal })
+    const { mediaType, bytes, sha256 } = await untilStored(() => put(path, found, filename), options.signal, log)
     const { graphNode, kind } = found
-    stored.push({ attempt, index, path, filename, mediaType, bytes, sha256, graphNode, kind, durable: true })
+    stored.push({ attempt, index, path, filename, mediaType, bytes, sha256, graphNode, kind, durable })
     onStored([...stored])
+  }
+
+  const put = async (path: string, found: FoundOutput, filename: string) => {
+    const { maxBytes, signal } = options
+    const { bytes: body, mediaType } = await open(found, filename)
+    return { mediaType, ...(await store.put(path, body, { maxBytes, signal })) }
   }
 
   const open = async (found: FoundOutput, filename: string) => {
