@@ -61,16 +61,11 @@ const sweep = async ({ ledger, store }: OutputSweepDeps, signal: AbortSignal): P
   return removed
 }
 
-/** The folders of tasks in a listing without anything younger than this. */
-const foldersOf = (files: readonly StoredFile[], beforeMs: number): Map<string, string> => {
-  const young = new Set<string>()
-  const found = new Map<string, string>()
-  for (const { path, modifiedMs } of files) {
-    const [, folder, task] = taskFolder.exec(path) ?? []
-    if (folder === undefined || task === undefined) continue
-    found.set(folder, task)
-    if (modifiedMs > beforeMs) young.add(folder)
-  }
-  for (const folder of young) found.delete(folder)
-  return found
-}
+/** The folders of tasks in a listing that hold something older than this. */
+const foldersOf = (files: readonly StoredFile[], beforeMs: number): Map<string, string> =>
+  new Map(
+    files.flatMap(({ path, modifiedMs }) => {
+      const [, folder, task] = taskFolder.exec(path) ?? []
+      return folder !== undefined && task !== undefined && modifiedMs < beforeMs ? [[folder, task] as const] : []
+    })
+  )

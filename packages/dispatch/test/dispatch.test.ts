@@ -14,6 +14,7 @@ import { createDispatcher } from '../src/dispatcher.ts'
 import { startDispatchLoops } from '../src/loops.ts'
 import { createNodeRegistry } from '../src/node-registry.ts'
 import { createNodeWatch } from '../src/node-watch.ts'
+import { startOutputSweep } from '../src/output-sweep.ts'
 import { createWatchdog } from '../src/watchdog.ts'
 
 const deadlineMs = 10_000
@@ -506,4 +507,45 @@ t.test('a round counts as well unless it found work and nothing of it was taken'
   t.equal(looks, 1, 'the node was never taken')
   await run(ledger)
   t.equal(looks, 2)
+})
+
+t.test('outputs of tasks that the ledger has forgotten are removed, by one process at a time', async t => {
+  const { ledger, redis, second, log } = open(t, { keepMs: 3_600_000 })
+  const [nowMs, oldMs] = [Date.now(), Date.now() - 4_000_000]
+  await redis.hset(`${ledger.prefix}task:task_kept`, 'state', 'succeeded')
+  const files = new Map<string, number>([
+    ['tenants/a/inputs/0123', oldMs],
+    ['tenants/a/tasks/task_kept/t/0-a.png', oldMs],
+    ['tenants/a/tasks/task_old/t/0-a.png', oldMs],
+    ['tenants/a/tasks/task_old/t/1-b.png', oldMs],
+    ['tenants/a/tasks/task_young/t/0-a.png', nowMs],
+    ['tenants/b/tasks/task_other/t/0-a.png', oldMs]
+  ])
+  let lists = 0
+  const store = {
+    list: async (prefix: string, { after = '' }: { after?: string }) => {
+      lists++
+      const paths = [...files.keys()].filter(path => path.startsWith(`${prefix}/`) && path > after)
+      return paths.slice(0, 3).map(path => ({ path, modifiedMs: files.get(path)! }))
+    },
+    remove: async (prefix: string) => {
+      for (const path of [...files.keys()]) if (path.startsWith(`${prefix}/`)) files.delete(path)
+    }
+  }
+  const start = (one: Ledger, node?: string) => {
+    const loop = startOutputSweep({ ledger: one, store, node, log })
+    t.teardown(() => loop.stop())
+    return loop
+  }
+  const loops = [start(ledger), start(second())]
+  const kept = [...files.keys()].filter(path => !/task_(old|other)/.test(path))
+  await until('they are gone', () => files.size === kept.length)
+  await until('it is told', () => log.lines('outputs of forgotten tasks removed').length > 0)
+  t.same([...files.keys()], kept)
+  t.same(log.lines('outputs of forgotten tasks removed'), [{ removed: 2 }])
+  const before = lists
+  await Promise.all([...loops, start(ledger)].map(loop => loop.stop()))
+  t.equal(lists, before, 'nobody lists again so soon')
+  start(ledger, 'gpu-a')
+  await until('a node looks after a store of its own', () => lists > before)
 })

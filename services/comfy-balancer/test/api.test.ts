@@ -1,9 +1,12 @@
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
 import type { Catalog } from '@comfy-balancer/contract/catalog'
 import { problem } from '@comfy-balancer/contract/problem'
 import type { Task } from '@comfy-balancer/contract/task'
 import { createLogger } from '@comfy-balancer/service-kit/logger'
-import type { ObjectStore } from '@comfy-balancer/storage/object-store'
+import { type ObjectStore, StorageError } from '@comfy-balancer/storage/object-store'
 import { connect } from '@comfy-balancer/task-store/connection'
 import { openScratchLedger } from '@comfy-balancer/task-store/scratch-ledger'
 import t, { type Test } from 'tap'
@@ -39,17 +42,24 @@ const output = {
 const bytes = Buffer.from('0123456789')
 
 /** A balancer without its dispatch loops, on a ledger of its own, with one node that the test plays by hand. */
-const open = async (t: Test, { withNode = true } = {}) => {
+const open = async (t: Test, { withNode = true, nodeUrl = 'http://127.0.0.1:1', keepsOutputs = false } = {}) => {
   const { ledger, redis, close } = openScratchLedger({ keepMs: 1_000 })
   const config = readComfyBalancerConfig({ REDIS_KEY_PREFIX: ledger.prefix, PORT: '0', RETENTION_SECONDS: '1' })
   const { logger } = createLogger({ service: 'comfy-balancer', instance: 'test', level: 'silent' })
   const connection = await connect({ host: redis.options.host!, port: redis.options.port! }, logger)
+  const opened: string[] = []
   const store = {
-    open: async (_: string, range?: { start: number; end?: number }) => ({
-      stream: Readable.from([bytes.subarray(range?.start ?? 0, (range?.end ?? 9) + 1)])
-    })
+    open: async (path: string, range?: { start: number; end?: number }) => {
+      opened.push(path)
+      if (path === 'away') throw new StorageError('unavailable', 'S3 does not answer')
+      return { stream: Readable.from([bytes.subarray(range?.start ?? 0, (range?.end ?? 9) + 1)]) }
+    },
+    signedUrl: async (path: string, use: object) => `http://s3.example/${path}?${JSON.stringify(use)}`,
+    list: async () => [],
+    close: async () => {}
   }
-  const app = await createApp(config, { connection, store: store as unknown as ObjectStore, logger, balancer: 'b1' })
+  const shared = keepsOutputs ? undefined : (store as unknown as ObjectStore)
+  const app = await createApp(config, { connection, store: shared, logger, balancer: 'b1' })
   const url = await app.server.listen({ host: '127.0.0.1', port: 0 })
   const report = {
     comfyui: { up: true, version: '0.3.64', queueRemaining: 0, foreign: 0 },
@@ -62,7 +72,7 @@ const open = async (t: Test, { withNode = true } = {}) => {
   const node = {
     id: 'gpu-a',
     epoch: 'e',
-    url: 'http://127.0.0.1:1',
+    url: nodeUrl,
     labels: { zone: 'x' },
     catalog: { digest: 'c', text: JSON.stringify(catalog) },
     files: { digest: 'f', text: '["here.png"]' },
@@ -95,7 +105,7 @@ const open = async (t: Test, { withNode = true } = {}) => {
     const end = Date.now() + 5_000
     while (app.server.openStreams.size === 0 && Date.now() < end) await new Promise(resolve => setTimeout(resolve, 5))
   }
-  return { url, ledger, isWaiting, connection, post, accepted, claim, beat, node }
+  return { url, opened, ledger, isWaiting, connection, post, accepted, claim, beat, node }
 }
 
 const spent = { gpuSeconds: 1, loadSeconds: 0, executionSeconds: 1, loaded: false }
@@ -163,6 +173,84 @@ t.test('a task is accepted, followed and fetched', async t => {
   }
   t.equal((await fetch(file, { headers: { 'if-none-match': '"abc"' } })).status, 304)
   t.equal((await fetch(`${url}/api/v1/tasks/${task.id}/outputs/1-7`)).status, 404)
+})
+
+t.test('an output is described without being opened, and given by the store itself when the caller asks', async t => {
+  const { url, opened, ledger, accepted, claim } = await open(t)
+  const task = await accepted()
+  await claim(task.id)
+  const odd = { ...output, index: 1, filename: 'a"b\r\n\ud800 ü\'(1).svg', mediaType: 'image/svg+xml' }
+  const away = { ...output, index: 2, path: 'away' }
+  await ledger.attempts.complete(task.id, 'nonce', [output, odd, away], spent)
+  const file = `${url}/api/v1/tasks/${task.id}/outputs/1-0`
+  const head = await fetch(file, { method: 'HEAD' })
+  t.equal(head.status, 200)
+  t.equal(head.headers.get('content-length'), '10')
+  t.equal(head.headers.get('etag'), '"abc"')
+  t.equal(head.headers.get('content-disposition'), `inline; filename="x.png"; filename*=UTF-8''x.png`)
+  const part = await fetch(file, { method: 'HEAD', headers: { range: 'bytes=0-1' } })
+  t.same([part.status, part.headers.get('content-length')], [206, '2'])
+  t.equal((await fetch(file, { headers: { 'if-none-match': '*' } })).status, 304)
+  t.same(opened, [], 'none of that opened it')
+  for (const [ifRange, text] of [
+    ['"abc"', '01'],
+    ['"older"', '0123456789']
+  ] as const) {
+    const answer = await fetch(file, { headers: { range: 'bytes=0-1', 'if-range': ifRange } })
+    t.equal(await answer.text(), text, ifRange)
+  }
+  const moved = await fetch(`${file}?redirect=true`, { redirect: 'manual' })
+  t.equal(moved.status, 302)
+  t.match(moved.headers.get('location'), /^http:\/\/s3\.example\/p\?.*image\/png.*expiresSeconds.*300/)
+  t.equal(moved.headers.get('cache-control'), 'no-store')
+  t.equal((await fetch(`${file}?redirect=perhaps`)).status, 400)
+
+  const saved = await fetch(`${url}/api/v1/tasks/${task.id}/outputs/1-1`)
+  t.equal(
+    saved.headers.get('content-disposition'),
+    `attachment; filename="a_b___ ___1_.svg"; filename*=UTF-8''a%22b%0D%0A%EF%BF%BD%20%C3%BC%27%281%29.svg`,
+    'a browser saves what could run'
+  )
+  t.match(saved.headers.get('content-security-policy'), /sandbox/)
+  const gone = await fetch(`${url}/api/v1/tasks/${task.id}/outputs/1-2`)
+  t.match(await gone.json(), { code: 'output-unavailable', status: 503 })
+  t.ok(Number(gone.headers.get('retry-after')) >= 1)
+})
+
+t.test('an output that its node keeps is streamed from there, and unavailable while the node is away', async t => {
+  const asked: IncomingMessage[] = []
+  const answer = (request: IncomingMessage, response: ServerResponse): void => {
+    asked.push(request)
+    if (request.url?.endsWith('1-1')) return void response.writeHead(503).end('{}')
+    const isPart = request.headers.range === 'bytes=2-4'
+    response.writeHead(isPart ? 206 : 200).end(isPart ? '234' : '0123456789')
+  }
+  const node = createServer(answer).listen(0, '127.0.0.1')
+  await once(node, 'listening')
+  t.teardown(() => node.close())
+  const nodeUrl = `http://127.0.0.1:${(node.address() as AddressInfo).port}`
+  const { url, ledger, accepted, claim } = await open(t, { nodeUrl, keepsOutputs: true })
+  const task = await accepted()
+  await claim(task.id)
+  const kept = { ...output, durable: false }
+  await ledger.attempts.complete(task.id, 'nonce', [kept, { ...kept, index: 1 }], spent)
+  const file = `${url}/api/v1/tasks/${task.id}/outputs/1-0`
+  const whole = await fetch(`${file}?redirect=true`, { headers: { authorization: 'Bearer key' } })
+  t.equal(await whole.text(), '0123456789', 'there is nowhere to be sent to')
+  t.equal(whole.headers.get('content-type'), 'image/png')
+  t.match(asked[0], { url: new URL(file).pathname, headers: { authorization: 'Bearer key' } })
+  const part = await fetch(file, { headers: { range: 'bytes=2-4' } })
+  t.same([part.status, await part.text(), part.headers.get('content-range')], [206, '234', 'bytes 2-4/10'])
+  t.equal((await fetch(file, { headers: { 'comfy-balancer-passed-on': '1' } })).status, 503, 'it is passed on once')
+  t.equal(asked.length, 2)
+  const refused = await fetch(`${url}/api/v1/tasks/${task.id}/outputs/1-1`)
+  t.match(await refused.json(), { code: 'output-unavailable' }, 'the node does not have it')
+  node.closeAllConnections()
+  node.close()
+  await once(node, 'close')
+  const away = await fetch(file)
+  t.match(await away.json(), { code: 'output-unavailable', status: 503 })
+  t.ok(Number(away.headers.get('retry-after')) >= 1)
 })
 
 t.test('events are sent in order, resume after the last one seen, and end with the task', async t => {

@@ -3,7 +3,7 @@ import { createNodeRegistry } from '@comfy-balancer/dispatch/node-registry'
 import { startOutputSweep } from '@comfy-balancer/dispatch/output-sweep'
 import { createEgress } from '@comfy-balancer/service-kit/egress'
 import { egressRulesOf } from '@comfy-balancer/service-kit/egress-config'
-import type { Loop } from '@comfy-balancer/service-kit/every'
+import { every, type Loop } from '@comfy-balancer/service-kit/every'
 import type { Logger } from '@comfy-balancer/service-kit/logger'
 import { probes } from '@comfy-balancer/service-kit/probes'
 import { createServer } from '@comfy-balancer/service-kit/server'
@@ -22,6 +22,7 @@ import { createHints } from '@comfy-balancer/task-store/hints'
 import { createLedger } from '@comfy-balancer/task-store/ledger'
 import type { AttemptLimits } from './attempt/attempt.ts'
 import { openComfyUi } from './comfyui.ts'
+import { type ComfyUiFolders, openComfyUiFolders } from './comfyui-folders.ts'
 import { type ComfyServiceConfig, labelsOf } from './config.ts'
 import { createSampler } from './gpu/sampler.ts'
 import { NodeAgent } from './node-agent.ts'
@@ -46,6 +47,7 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
   const hints = await createHints(connection.subscriber, connection.commands, config.REDIS_KEY_PREFIX)
   const registry = createNodeRegistry({ ledger })
   const nodeOutputs = createNodeOutputs(ledger, logger)
+  const folders = config.COMFYUI_DIR === undefined ? undefined : await openComfyUiFolders(config.COMFYUI_DIR)
   const durable = configuredStore(config).kind !== 'node'
   const comfyui = openComfyUi({ url: config.COMFYUI_URL, node, log: logger })
   const sampler = createSampler({
@@ -82,7 +84,7 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
   quarantineRoutes(server, { ledger })
   tenantRoutes(server, ledger)
   let stopStandalone = async (): Promise<void> => {}
-  let sweep: Loop | undefined
+  const loops: Loop[] = []
 
   const begin = async (url: string): Promise<void> => {
     agent = new NodeAgent(
@@ -94,6 +96,7 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
         residency,
         store,
         durable,
+        folders,
         egress,
         sampler,
         logger,
@@ -104,14 +107,19 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
     )
     await agent.start()
     stopStandalone = startStandalone({ ledger, hints, registry, log: logger, reconnect: connection.reconnect, node })
-    sweep = startOutputSweep({ ledger, store, node: durable ? undefined : node, log: logger })
+    loops.push(startOutputSweep({ ledger, store, node: durable ? undefined : node, log: logger }))
+    if (folders) loops.push(startFolderCare(folders, logger))
   }
 
   const drainMs = Math.max(0, config.SHUTDOWN_SECONDS * 1_000 - handBackMs)
   const steps = [
     { name: 'intake', deadlineMs: 1_000, run: () => health.drain() },
     { name: 'attempt', deadlineMs: drainMs + handBackMs, run: () => agent?.drain(drainMs) },
-    { name: 'loops', deadlineMs: 2_000, run: () => Promise.all([stopStandalone(), agent?.stop(), sweep?.stop()]) },
+    {
+      name: 'loops',
+      deadlineMs: 2_000,
+      run: () => Promise.all([stopStandalone(), agent?.stop(), ...loops.map(loop => loop.stop())])
+    },
     { name: 'server', deadlineMs: 6_000, run: () => server.close() },
     { name: 'sampler', deadlineMs: 2_000, run: () => sampler.close() },
     { name: 'egress', deadlineMs: 1_000, run: () => egress.close() },
@@ -121,6 +129,18 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
   ]
   return { server, begin, steps }
 }
+
+/** Attempts clear up behind themselves; this finds what they could not. */
+const startFolderCare = (folders: ComfyUiFolders, log: Logger): Loop =>
+  every({
+    name: 'comfyui folders',
+    intervalMs: 3_600_000,
+    log,
+    run: async () => {
+      const removed = await folders.removeOld(Date.now())
+      if (removed > 0) log.info({ removed }, 'old files of ours removed from the folders of comfyui')
+    }
+  })
 
 const attemptLimits = (config: ComfyServiceConfig): AttemptLimits => ({
   maxOutputBytes: config.MAX_OUTPUT_BYTES,

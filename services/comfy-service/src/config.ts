@@ -22,6 +22,12 @@ export const ComfyServiceConfig = Type.Object({
     pattern: '^https?://',
     rule: 'must be an http:// or https:// URL'
   }),
+  COMFYUI_DIR: Type.Optional(
+    Type.String({
+      description:
+        "ComfyUI's own folder, with output, input and temp, where this service shares it: our files there are removed after use"
+    })
+  ),
   NODE_ID: Type.Optional(
     Type.String({
       pattern: '^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$',

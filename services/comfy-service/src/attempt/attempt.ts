@@ -15,6 +15,7 @@ import type { Ledger } from '@comfy-balancer/task-store/ledger'
 import type { StoredOutput } from '@comfy-balancer/task-store/manifest'
 import type { TaskAssignment } from '@comfy-balancer/task-store/nodes'
 import type { ComfyUi } from '../comfyui.ts'
+import type { ComfyUiFolders } from '../comfyui-folders.ts'
 import { type InputValues, prepareInputs } from '../inputs/prepare-inputs.ts'
 import { promptIdOf } from '../prompt-id.ts'
 import type { Residency } from '../residency.ts'
@@ -50,6 +51,8 @@ export type AttemptDeps = {
   readonly egress: Pick<Egress, 'fetch'>
   readonly log: Log
   readonly node: string
+  /** ComfyUI's own folders, where they are shared. */
+  readonly folders: ComfyUiFolders | undefined
   readonly limits: AttemptLimits
   /** The VRAM of this node's GPU, and of every known node that has what a need asks for. */
   readonly vramBytes: () => number | undefined
@@ -310,8 +313,10 @@ export class Attempt {
 
   /** Settling an attempt that still counted has emptied the slot. */
   async #giveBack(): Promise<void> {
-    const { comfyui, ledger, log, node } = this.#deps
+    const { comfyui, folders, ledger, log, node } = this.#deps
     comfyui.forget(this.promptId)
+    if (!this.#isStuck)
+      folders?.removeOutputs(this.token).catch(err => log.warn({ err }, 'files of comfyui not removed'))
     if (this.#settlement.hasEmptiedSlot()) return
     await ledger.attempts
       .release(node, this.token)

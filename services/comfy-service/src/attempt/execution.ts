@@ -5,6 +5,7 @@ import type { Verdict } from '@comfy-balancer/comfyui/verdict'
 import type { Workflow } from '@comfy-balancer/domain/workflow'
 import type { Log } from '@comfy-balancer/service-kit/log'
 import type { ComfyUi } from '../comfyui.ts'
+import { ownFolder } from '../comfyui-folders.ts'
 import { mergedValues } from '../inputs/merged-values.ts'
 import type { InputValues } from '../inputs/prepare-inputs.ts'
 import { marksOf, spellingsOf } from './submission-edits.ts'
@@ -48,7 +49,7 @@ const textOf = (
   return submission(body, {
     promptId,
     clientId,
-    prefix: `comfy-balancer/${token}`,
+    prefix: `${ownFolder}/${token}`,
     marks: marksOf(workflow, outputs),
     values: capability ? mergedValues(spellingsOf(workflow, capability), inputs) : inputs
   })
