@@ -1,16 +1,19 @@
 import { createHash } from 'node:crypto'
-import { readdirSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createSimulator, type SimulatorOptions } from '@comfy-balancer/comfyui-simulator/simulator'
 import { createLogger } from '@comfy-balancer/service-kit/logger'
 import { redisOptions } from '@comfy-balancer/service-kit/redis-config'
 import { createFolderStore } from '@comfy-balancer/storage/folder-store'
+import { type ObjectStore, StorageError } from '@comfy-balancer/storage/object-store'
+import { taskFolder } from '@comfy-balancer/storage/output-path'
 import { connect } from '@comfy-balancer/task-store/connection'
 import { createKeys } from '@comfy-balancer/task-store/keys'
 import { createLedger } from '@comfy-balancer/task-store/ledger'
 import { openScratchLedger } from '@comfy-balancer/task-store/scratch-ledger'
 import t, { type Test } from 'tap'
 import { createApp } from '../src/app.ts'
+import { openComfyUiFolders } from '../src/comfyui-folders.ts'
 import { readComfyServiceConfig } from '../src/config.ts'
 import { createCaller } from './caller.ts'
 import { until } from './wait.ts'
@@ -24,10 +27,12 @@ const pngSignature = '89504e470d0a1a0a'
 const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex')
 
 /** A simulated ComfyUI and the service in this process, alone: it dispatches for itself. */
-const open = async (t: Test, { simulator: more = {}, env = {}, isTapped = false }: Options = {}) => {
+const open = async (t: Test, { simulator: more = {}, env = {}, isTapped = false, wrap }: Options = {}) => {
   const folder = t.testdir({})
   const scratch = openScratchLedger()
-  const options = { timeScale: 1, hasPreviews: false, outputDir: join(folder, 'comfyui'), ...more }
+  const comfyUiDir = join(folder, 'comfyui')
+  const outputDir = join(comfyUiDir, 'output')
+  const options = { timeScale: 1, hasPreviews: false, outputDir, inputDir: join(comfyUiDir, 'input'), ...more }
   const simulator = createSimulator(options)
   await simulator.listen()
   const tap = isTapped ? await openWireTap(simulator.url) : undefined
@@ -39,7 +44,8 @@ const open = async (t: Test, { simulator: more = {}, env = {}, isTapped = false 
     NODE_ALIVE_MS: '3000',
     COMFYUI_SILENT_SECONDS: '1',
     COMFYUI_CANCEL_SECONDS: '1',
-    ...env
+    ...env,
+    ...(env.COMFYUI_DIR === undefined ? {} : { COMFYUI_DIR: comfyUiDir })
   })
   const { logger } = createLogger({
     service: 'comfy-service',
@@ -48,7 +54,8 @@ const open = async (t: Test, { simulator: more = {}, env = {}, isTapped = false 
   })
   const connection = await connect(redisOptions(config), logger)
   const ledger = createLedger(connection.commands, config.REDIS_KEY_PREFIX)
-  const store = await createFolderStore({ folder: join(folder, 'store') })
+  const folderStore = await createFolderStore({ folder: join(folder, 'store') })
+  const store = { ...folderStore, ...wrap?.(folderStore) }
   const app = await createApp(config, { connection, store, logger, node })
   const url = await app.server.listen({ host: '127.0.0.1', port: 0 })
   let present = simulator
@@ -67,6 +74,8 @@ const open = async (t: Test, { simulator: more = {}, env = {}, isTapped = false 
     ledger,
     redis: connection.commands,
     tap,
+    store: folderStore,
+    comfyUiDir,
     comfyUiFiles: () => readdirSync(options.outputDir, { recursive: true, encoding: 'utf8' }).filter(isPng),
     storedFiles: () => readdirSync(join(folder, 'store'), { recursive: true, encoding: 'utf8' }).filter(isPng),
     isIdle: () => {
@@ -84,7 +93,13 @@ const open = async (t: Test, { simulator: more = {}, env = {}, isTapped = false 
   }
 }
 
-type Options = { simulator?: SimulatorOptions; env?: Record<string, string>; isTapped?: boolean }
+type Options = {
+  simulator?: SimulatorOptions
+  env?: Record<string, string>
+  isTapped?: boolean
+  /** What the store does otherwise than it should. */
+  wrap?: (store: ObjectStore) => Partial<ObjectStore>
+}
 
 const isPng = (name: string): boolean => name.endsWith('.png')
 
@@ -400,4 +415,87 @@ t.test('the workflow reaches ComfyUI to the last digit, in its own spelling, and
   t.match(sent, { client_id: /^comfy-service\/gpu-test\//, prompt_id: /^[0-9a-f]{8}-/ })
   t.same(Object.keys(sent).sort(), ['client_id', 'extra_data', 'prompt', 'prompt_id'])
   t.notMatch(body, /mine|theirs|secret/)
+})
+
+t.test('a store that is away for a moment costs no attempt', async t => {
+  let refusals = 2
+  const wrap = ({ put }: ObjectStore): Partial<ObjectStore> => ({
+    put: async (path, body, limits) => {
+      if (refusals-- > 0) throw new StorageError('unavailable', 'S3 does not answer')
+      return put(path, body, limits)
+    }
+  })
+  const { generate, outcome, bytes, reasons } = await open(t, { wrap })
+  const id = await generate(picture(77))
+  const done = await outcome(id)
+  t.match(done, { state: 'succeeded', attempt: 1 })
+  t.same(await reasons(id), [])
+  t.equal((await bytes(done.outputs[0]!.url)).toString('hex', 0, 8), pngSignature)
+})
+
+t.test('a full disk sends the task to another attempt, which clears up behind the lost one', async t => {
+  let lost = ''
+  const wrap = ({ put }: ObjectStore): Partial<ObjectStore> => ({
+    put: async (path, body, limits) => {
+      if (lost !== '') return put(path, body, limits)
+      lost = path.replace(/[^/]+\/[^/]+$/, 'lost-token/0-x.png')
+      await put(lost, Buffer.from('half of it'), limits)
+      throw new StorageError('no-space', 'the output folder is full')
+    }
+  })
+  const { generate, outcome, store, reasons } = await open(t, { wrap })
+  const id = await generate(picture(78))
+  const done = await outcome(id)
+  t.match(done, { state: 'succeeded', attempt: 2 })
+  t.same(await reasons(id), ['node', 'back-off is over'])
+  const left = async () => (await store.list(taskFolder({ tenant: 'default', taskId: id }))).map(({ path }) => path)
+  await until('nothing of the lost one is left', async () => !(await left()).includes(lost))
+  t.equal((await left()).length, 1)
+})
+
+t.test('an output that cannot be stored fails the task and says why', async t => {
+  const { generate, outcome, storedFiles } = await open(t, { env: { MAX_OUTPUT_BYTES: '1024' } })
+  const big = {
+    ...picture(79),
+    '1': { class_type: 'StubImage', inputs: { content: 'NOISE', width: 256, height: 256, batch_size: 1 } }
+  }
+  const { state, attempt, error } = await outcome(await generate(big))
+  t.same([state, attempt], ['failed', 1])
+  t.match(error, { code: 'output-not-stored', detail: 'the object is larger than 1024 bytes' })
+  t.same(storedFiles(), [])
+})
+
+t.test("what a task leaves in ComfyUI's folders is removed, and nothing else", async t => {
+  const { generate, outcome, bytes, comfyUiFiles, comfyUiDir } = await open(t, { env: { COMFYUI_DIR: 'shared' } })
+  const outside = join(comfyUiDir, '..', 'outside')
+  mkdirSync(outside)
+  writeFileSync(join(outside, 'kept'), 'kept')
+  for (const name of ['output/comfy-balancer/another', 'input/comfy-balancer'])
+    mkdirSync(join(comfyUiDir, name), { recursive: true })
+  const foreign = [
+    'output/theirs.png',
+    'input/theirs.png',
+    'output/comfy-balancer/another/x.png',
+    'input/comfy-balancer/a.png'
+  ]
+  for (const name of foreign) writeFileSync(join(comfyUiDir, name), 'x')
+  symlinkSync(outside, join(comfyUiDir, 'output', 'comfy-balancer', 'linked'))
+  const done = await outcome(await generate(picture(80)))
+  t.equal((await bytes(done.outputs[0]!.url)).toString('hex', 0, 8), pngSignature)
+  await until('the picture is gone', () => comfyUiFiles().length === 2)
+  t.ok(foreign.every(name => existsSync(join(comfyUiDir, name))))
+
+  const folders = await openComfyUiFolders(comfyUiDir)
+  t.equal(await folders.removeOld(Date.now()), 0, 'it may be in use')
+  const dayAgo = Date.now() / 1_000 - 100_000
+  utimesSync(join(comfyUiDir, 'input/comfy-balancer/a.png'), dayAgo, dayAgo)
+  t.equal(await folders.removeOld(Date.now()), 1)
+  t.equal(await folders.removeOld(Date.now() + 100_000_000), 2)
+  t.same(
+    foreign.filter(name => existsSync(join(comfyUiDir, name))),
+    ['output/theirs.png', 'input/theirs.png']
+  )
+  t.equal(readFileSync(join(outside, 'kept'), 'utf8'), 'kept', 'a link is removed, not what it leads to')
+  await t.rejects(folders.removeOutputs('../../input'), { code: 'unsafe-path' })
+  await t.rejects(openComfyUiFolders(outside), /COMFYUI_DIR: .* has no folder output/)
 })
