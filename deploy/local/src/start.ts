@@ -16,6 +16,8 @@ const graceMs = 30_000
 const speeds = [1, 1, 0.5]
 /** Real ComfyUIs get a ledger of their own: it remembers nodes and tasks over a restart, and those of a simulated fleet would only confuse. */
 const realPrefix = { REDIS_KEY_PREFIX: '{cb-real}:' }
+/** A store belongs to one ledger, which removes from it what it does not know. */
+const realStore = { OUTPUT_STORE: `folder:${join(localFolder, 'outputs-of-real')}` }
 
 const ending = createEnding(0)
 
@@ -31,7 +33,8 @@ const main = async (): Promise<void> => {
     redisUrl: redis.url,
     folder: localFolder,
     balancerPort: port,
-    ...(comfyUiUrls ? { comfyUiUrls, env: realPrefix } : { simulators: speeds.map(speed => ({ speed })) }),
+    ...(comfyUiUrls ? { comfyUiUrls } : { simulators: speeds.map(speed => ({ speed })) }),
+    env: { ...(comfyUiUrls && { ...realPrefix, ...realStore }), ...givenStore() },
     ...(logdy ? { logdy } : {}),
     onUnexpectedEnd: (process, how) => ending.isEnding() || report(process, how)
   })
@@ -39,6 +42,11 @@ const main = async (): Promise<void> => {
   const untell = tellRunning({ REDIS_URL: redis.url, ...(comfyUiUrls && realPrefix) })
   ending.add('keys', async () => untell())
   say(welcome(fleet, redis, logdy?.url, comfyUiUrls !== undefined))
+}
+
+const givenStore = (): Record<string, string> => {
+  const { OUTPUT_STORE } = process.env
+  return OUTPUT_STORE ? { OUTPUT_STORE } : {}
 }
 
 const readComfyUiUrls = (): string[] | undefined => {

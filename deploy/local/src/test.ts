@@ -36,7 +36,7 @@ const main = async (files: string[]): Promise<number> => {
   mkdirSync(localFolder, { recursive: true })
   const recordFile = join(localFolder, `tests-${process.pid}.tap`)
   const redis = await provideRedisOrExit()
-  if (!(await installS3Server())) say('no S3 server: neither versitygw nor go is installed, its tests are skipped')
+  if (!(await installS3Server())) say('there is no S3 server, and no Go to build it with: its tests are skipped')
   const code = await runTap(files, recordFile, redis.url).finally(redis.stop)
   const record = readRecord(recordFile)
   rmSync(recordFile, { force: true })
