@@ -1,7 +1,16 @@
 import type { Endpoint } from '@comfy-balancer/contract/endpoint'
-import { cancelTask, generate, getFleet, getTask, listNodes } from '@comfy-balancer/contract/endpoints'
+import {
+  cancelGroup,
+  cancelTask,
+  generate,
+  getFleet,
+  getGroup,
+  getTask,
+  listNodes
+} from '@comfy-balancer/contract/endpoints'
 import type { TaskEvent } from '@comfy-balancer/contract/event'
-import type { GenerateRequest } from '@comfy-balancer/contract/generate'
+import type { GenerateRequest, ShotRequest } from '@comfy-balancer/contract/generate'
+import type { Group } from '@comfy-balancer/contract/group'
 import type { Fleet, Node } from '@comfy-balancer/contract/node'
 import type { Output, Task } from '@comfy-balancer/contract/task'
 import type { Answer, Input } from './input.ts'
@@ -18,7 +27,13 @@ export type Client = {
   /** Calls any endpoint of the contract; refusals throw a ProblemError. */
   readonly call: <E extends Endpoint>(endpoint: E, input: Input<E>) => Promise<Answer<E>>
   /** Posts a workflow. Without a key of the caller's an idempotency key is made, so that a repeated post is still one task. */
-  readonly generate: (body: GenerateRequest, options?: GenerateOptions) => Promise<Task>
+  readonly generate: (body: Omit<ShotRequest, 'count'>, options?: GenerateOptions) => Promise<Task>
+  /** Posts a request with `count` or a list of `requests`: all of its tasks are accepted, or none. */
+  readonly generateGroup: (body: GroupRequest, options?: GenerateOptions) => Promise<Group>
+  /** The group as it is, with its tasks. */
+  readonly getGroup: (id: string) => Promise<Group>
+  /** Cancels every task of a group that has not ended. */
+  readonly cancelGroup: (id: string) => Promise<Group>
   /** The task as it is, or after at most `waitSeconds` as soon as its state changes. */
   readonly getTask: (id: string, options?: { readonly waitSeconds?: number }) => Promise<Task>
   /** Waits until the task has ended, however it ended; throws when that takes longer than `timeoutMs` (10 minutes when left out). */
@@ -32,6 +47,9 @@ export type Client = {
   readonly nodes: () => Promise<Node[]>
   readonly fleet: () => Promise<Fleet>
 }
+
+/** A request that gives a group. */
+export type GroupRequest = GenerateRequest & ({ readonly count: number } | { readonly requests: ShotRequest[] })
 
 export type GenerateOptions = {
   readonly idempotencyKey?: string
@@ -57,10 +75,10 @@ export const createClient = (options: ClientOptions): Client => {
   return {
     call,
     getTask: task,
-    generate: (body, { idempotencyKey = globalThis.crypto.randomUUID(), waitSeconds = 0 } = {}) => {
-      const headers = { 'idempotency-key': idempotencyKey, ...preferred(waitSeconds) }
-      return call(generate, { body, headers, timeoutMs: graceMs(waitSeconds) })
-    },
+    generate: async (body, options) => (await post(call, body, options)) as Task,
+    generateGroup: async (body, options) => (await post(call, body, options)) as Group,
+    getGroup: id => call(getGroup, { params: { id } }),
+    cancelGroup: id => call(cancelGroup, { params: { id } }),
     wait: (id, { timeoutMs = longMs, signal } = {}) => waitForEnd(task, id, timeoutMs, signal),
     watch: (id, watchOptions) => watchTask(wire, id, watchOptions),
     cancel: id => call(cancelTask, { params: { id } }),
@@ -68,6 +86,12 @@ export const createClient = (options: ClientOptions): Client => {
     nodes: async () => (await call(listNodes, {})).data,
     fleet: () => call(getFleet, {})
   }
+}
+
+const post = (call: Client['call'], body: GenerateRequest, options: GenerateOptions = {}): Promise<Task | Group> => {
+  const { idempotencyKey = globalThis.crypto.randomUUID(), waitSeconds = 0 } = options
+  const headers = { 'idempotency-key': idempotencyKey, ...preferred(waitSeconds) }
+  return call(generate, { body, headers, timeoutMs: graceMs(waitSeconds) })
 }
 
 const preferred = (waitSeconds: number): Record<string, string> =>

@@ -10,10 +10,12 @@ type Key<K extends string, V> = [V] extends [never]
     ? { readonly [P in K]?: V }
     : { readonly [P in K]: V }
 
+type Body<V> = [V] extends [never] ? unknown : { readonly body: V }
+
 /** What a call of this endpoint takes: its path parameters, query and body, and any further headers. */
 export type Input<E extends Endpoint> = Key<'params', StaticOf<Schema<E>['params']>> &
   Key<'query', StaticOf<Schema<E>['querystring']>> &
-  Key<'body', StaticOf<Schema<E>['body']>> & {
+  Body<StaticOf<Schema<E>['body']>> & {
     readonly headers?: Readonly<Record<string, string>>
     /** Ends the call early. */
     readonly signal?: AbortSignal

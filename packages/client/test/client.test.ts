@@ -26,7 +26,9 @@ const aTask = (more: Partial<Task> = {}): Task => ({
   outputs: [],
   error: null,
   timings: { queuedSeconds: null, loadSeconds: null, executionSeconds: null },
+  seed: null,
   client_id: null,
+  group: null,
   priority: 50,
   metadata: {},
   links: { self: '', events: '' },
@@ -94,6 +96,21 @@ t.test('a post is repeated under one idempotency key until the service takes it'
   t.equal(task.metadata.key, seen[0]?.headers['idempotency-key'])
   await client.generate({ prompt: {} }, { idempotencyKey: 'mine' })
   t.equal(seen[3]?.headers['idempotency-key'], 'mine')
+})
+
+t.test('a group is posted like a task, read and cancelled under its own address', async t => {
+  const { client, seen } = await aService(t, (_request, response) =>
+    json(response, 202, { id: 'group_x', tasks: [aTask()], total: 2 })
+  )
+  const group = await client.generateGroup({ prompt: {}, count: 2 })
+  t.equal(group.total, 2)
+  t.ok(seen[0]?.headers['idempotency-key'])
+  await client.getGroup('group_x')
+  await client.cancelGroup('group_x')
+  t.same(
+    seen.slice(1).map(({ method, url }) => `${method} ${url}`),
+    ['GET /api/v1/groups/group_x', 'DELETE /api/v1/groups/group_x']
+  )
 })
 
 t.test('refusals are thrown as problems, and repeated only where that can help', async t => {

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { catalogDigest, readCatalog } from '../src/catalog.ts'
 import { isOutOfMemory, isPlacement, withoutHostPaths } from '../src/errors.ts'
+import { literalAt, membersOf, withLiterals } from '../src/exact-text.ts'
 import { type Edits, readRequest, submission } from '../src/graph.ts'
 import { parseJson } from '../src/json.ts'
 import { kindOf, mediaTypeOf } from '../src/media-type.ts'
@@ -267,4 +268,26 @@ t.test('host paths are taken out of messages, and memory errors recognised', asy
   t.ok(isOutOfMemory('torch.cuda.OutOfMemoryError', ''))
   t.ok(isOutOfMemory('RuntimeError', 'CUDA error: out of memory'))
   t.equal(false, isOutOfMemory('RuntimeError', 'mat1 and mat2 shapes cannot be multiplied'))
+})
+
+t.test('parts of a request are taken out and literals replaced without losing a digit', async t => {
+  const body = '{"requests":[{"a":18446744073709551615},{"b":1.0}],"prompt":{"3":{"inputs":{"seed":1,"cfg":7.0}}}}'
+  const members = membersOf(body)
+  t.same([...members.keys()], ['requests', 'prompt'])
+  t.same(
+    [...membersOf(members.get('requests')!)],
+    [
+      ['0', '{"a":18446744073709551615}'],
+      ['1', '{"b":1.0}']
+    ]
+  )
+  t.throws(() => membersOf('3'))
+  const edited = withLiterals(body, [{ graphNode: '3', input: 'seed', json: '18446744073709551614' }])
+  t.match(edited, '"inputs":{"seed":18446744073709551614,"cfg":7.0}')
+  t.equal(literalAt(edited, '3', 'seed'), '18446744073709551614')
+  for (const place of [
+    { graphNode: '4', input: 'seed' },
+    { graphNode: '3', input: 'steps' }
+  ])
+    t.throws(() => withLiterals(body, [{ ...place, json: '1' }]), /no input/)
 })

@@ -2,6 +2,7 @@ import { Type } from '@sinclair/typebox'
 import type { Endpoint } from './endpoint.ts'
 import { ref } from './endpoint.ts'
 import { GenerateRequest } from './generate.ts'
+import { Group, GroupId } from './group.ts'
 import { Fleet, Node, NodeId, NodeList } from './node.ts'
 import { Health } from './probe.ts'
 import { Problem } from './problem.ts'
@@ -31,7 +32,7 @@ export const generate = {
   scope: 'tasks:write',
   schema: {
     operationId: 'generate',
-    summary: 'Accept a workflow as a task',
+    summary: 'Accept a workflow as a task, or with `count` or `requests` as a group of them',
     tags: ['tasks'],
     headers: Type.Object({
       'idempotency-key': Type.Optional(
@@ -44,7 +45,7 @@ export const generate = {
     }),
     body: ref(GenerateRequest),
     response: {
-      202: ref(Task),
+      202: Type.Unsafe<Task | Group>(Type.Union([Type.Ref('Task'), Type.Ref('Group')])),
       409: ref(Problem),
       413: ref(Problem),
       415: ref(Problem),
@@ -92,12 +93,41 @@ export const listTasks = {
     querystring: Type.Object(
       {
         state: Type.Optional(TaskState),
+        group: Type.Optional(GroupId),
         limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 200, default: 50 })),
         cursor: Type.Optional(Type.String({ maxLength: 256, description: 'nextCursor of the page before' }))
       },
       { additionalProperties: false }
     ),
     response: { 200: ref(TaskList), ...problems }
+  }
+} as const satisfies Endpoint
+
+const GroupParams = Type.Object({ id: GroupId })
+
+export const getGroup = {
+  scope: 'tasks:read',
+  method: 'GET',
+  url: '/api/v1/groups/:id',
+  schema: {
+    operationId: 'getGroup',
+    summary: 'The group as it is now: counts by state, percent, the tasks',
+    tags: ['tasks'],
+    params: GroupParams,
+    response: { 200: ref(Group), 410: ref(Problem), ...problems }
+  }
+} as const satisfies Endpoint
+
+export const cancelGroup = {
+  scope: 'tasks:write',
+  method: 'DELETE',
+  url: '/api/v1/groups/:id',
+  schema: {
+    operationId: 'cancelGroup',
+    summary: 'Cancel every task of the group that has not ended',
+    tags: ['tasks'],
+    params: GroupParams,
+    response: { 200: ref(Group), 410: ref(Problem), ...problems }
   }
 } as const satisfies Endpoint
 

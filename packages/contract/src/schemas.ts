@@ -1,5 +1,6 @@
 import { TaskEvent } from './event.ts'
-import { GenerateRequest } from './generate.ts'
+import { GenerateRequest, ShotRequest } from './generate.ts'
+import { Group, GroupCounts } from './group.ts'
 import { ComfyUiHealth, Fleet, Gpu, HostLoad, Node, NodeList, NodeReport } from './node.ts'
 import { Health } from './probe.ts'
 import { Problem } from './problem.ts'
@@ -16,6 +17,9 @@ export const schemas = [
   Task,
   TaskList,
   TaskEvent,
+  GroupCounts,
+  Group,
+  ShotRequest,
   GenerateRequest,
   Gpu,
   ComfyUiHealth,

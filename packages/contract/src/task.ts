@@ -67,7 +67,9 @@ export const Task = named(
     outputs: Type.Array(ref(Output)),
     error: nullable(ref(Problem)),
     timings: ref(Timings),
+    seed: nullable(Type.String({ description: 'Of its sampling, where the workflow has one; all 64 bits, as text' })),
     client_id: nullable(Type.String()),
+    group: nullable(Type.String({ description: 'The group it was accepted with' })),
     priority: Type.Integer(),
     metadata: Type.Record(Type.String(), Type.Unknown()),
     links: Type.Object({ self: Type.String(), events: Type.String() })

@@ -5,9 +5,11 @@ import t from 'tap'
 import { type Admission, admit, type KnownNode } from '../src/admission.ts'
 import { createCapability, foldPath, hasLabels, isModelFile, lacking, modelsOf } from '../src/capability.ts'
 import { fingerprintText } from '../src/fingerprint.ts'
+import { groupProgress } from '../src/group.ts'
 import { predict } from '../src/prediction.ts'
 import { reachable } from '../src/reachable.ts'
 import { afterOutOfMemory, backoffMs, type RetryClass, retryRules } from '../src/retry.ts'
+import { seedInputsOf } from '../src/seeds.ts'
 import { isTerminal, type LedgerState, shownState, transitions } from '../src/task-state.ts'
 import { workOf } from '../src/work.ts'
 import type { Flaw } from '../src/workflow.ts'
@@ -632,4 +634,28 @@ t.test('the fingerprint of a workflow ignores seeds, file names and the order of
   t.not(graph({ seed: 1, steps: 20, model: ['4', 1] }), base)
   t.not(graph({ seed: ['9', 0], steps: 20, model: ['4', 0] }), base, 'a seed that comes over a link')
   t.not(graph({ steps: 20, model: ['4', 0] }, 'Other'), base)
+})
+
+t.test('a group is as far as its tasks are on average; what has ended or is gone counts in full', async t => {
+  const queued = { state: 'queued', percent: 0 } as const
+  t.same(groupProgress(2, [queued, queued]).percent, 0)
+  const members = [queued, { state: 'running', percent: 50 }, { state: 'failed', percent: 0 }] as const
+  t.same(groupProgress(4, members), {
+    counts: { queued: 1, running: 1, succeeded: 0, failed: 1, cancelled: 0, expired: 0, gone: 1 },
+    percent: 62
+  })
+  t.equal(groupProgress(3, [{ state: 'succeeded', percent: 100 }, queued, queued]).percent, 33)
+})
+
+t.test('a seed is a whole number under one of the names that samplers use', async t => {
+  const prompt: Prompt = {
+    '1': { class_type: 'KSampler', inputs: { seed: 7, steps: 20 } },
+    '2': { class_type: 'RandomNoise', inputs: { noise_seed: 2 ** 64 } },
+    '3': { class_type: 'KSampler', inputs: { seed: ['1', 0] } },
+    '4': { class_type: 'Other', inputs: { seed: 'text', seed_behaviour: 1, noise_seed: 0.5 } }
+  }
+  t.same(seedInputsOf(aWorkflow(prompt)), [
+    { graphNode: '1', input: 'seed', value: 7 },
+    { graphNode: '2', input: 'noise_seed', value: 2 ** 64 }
+  ])
 })

@@ -27,7 +27,9 @@ const aTask = (): Task => ({
   outputs: [],
   error: null,
   timings: { queuedSeconds: null, loadSeconds: null, executionSeconds: null },
+  seed: null,
   client_id: null,
+  group: null,
   priority: 50,
   metadata: { any: { thing: [1, 'x'] } },
   links: { self: `/api/v1/tasks/${id}`, events: `/api/v1/tasks/${id}/events` }
@@ -77,7 +79,7 @@ t.test('a contract endpoint answers with its success status, typed and serialize
   t.equal(accepted.status, 202)
   t.same(accepted.body, aTask())
   t.equal(bodies[0]?.text, '{"prompt":{"3":{"seed":18446744073709551615,"cfg":1.0}}}')
-  t.match(bodies[0]?.body, { priority: 50 })
+  t.same(bodies[0]?.body, { prompt: { 3: { seed: 2 ** 64, cfg: 1 } } }, 'nothing is added to a body')
   t.equal((await ask({ url: `/api/v1/tasks/${id}?wait=30` })).body.attempt, 30)
   t.equal((await ask({ url: '/api/v1/tasks' })).body.nextCursor, '50')
   t.equal((await ask({ method: 'DELETE', url: `/api/v1/tasks/${id}` })).status, 200)
@@ -131,14 +133,14 @@ t.test('every fault of the framework is a problem with an id', async t => {
 
 t.test('a body that does not fit its schema is answered with every place', async t => {
   const { post, ask } = await anApi(t)
-  const { body } = await post('{"priority":"high","count":4,"nodeSelector":{"gpu":7}}')
+  const { body } = await post('{"priority":"high","colour":4,"requests":[{"count":0}],"nodeSelector":{"gpu":7}}')
   t.same(body.errors.map((place: { pointer: string; code: string }) => `${place.pointer} ${place.code}`).sort(), [
-    '/count additionalProperties',
+    '/colour additionalProperties',
     '/nodeSelector/gpu type',
     '/priority type',
-    '/prompt required'
+    '/requests/0/count minimum'
   ])
-  t.match(body.detail, /\/count is an unknown field/)
+  t.match(body.detail, /\/colour is an unknown field/)
   t.match((await ask({ url: '/api/v1/tasks?limit=1.5&sate=x' })).body.errors, [
     { pointer: '/querystring/sate', code: 'additionalProperties' },
     { pointer: '/querystring/limit', detail: 'querystring /limit must be integer' }
@@ -217,7 +219,10 @@ t.test('the API describes itself in OpenAPI 3.1 under the names of the contract'
   t.ok(['Task', 'Problem', 'GenerateRequest', 'Output'].every(name => name in body.components.schemas))
   const operation = body.paths['/api/v1/generate'].post
   t.equal(operation.requestBody.content['application/json'].schema.$ref, '#/components/schemas/GenerateRequest')
-  t.equal(operation.responses['202'].content['application/json'].schema.$ref, '#/components/schemas/Task')
+  t.same(operation.responses['202'].content['application/json'].schema.anyOf, [
+    { $ref: '#/components/schemas/Task' },
+    { $ref: '#/components/schemas/Group' }
+  ])
   t.same(Object.keys(body.paths), ['/api/v1/generate', '/api/v1/tasks/{id}', '/api/v1/tasks'])
   const page = await app.inject('/docs')
   t.ok([200, 302].includes(page.statusCode))

@@ -8,5 +8,11 @@ export const taskApiConfig = {
     maximum: 604_800,
     default: 604_800,
     description: 'From acceptance to the end, for tasks that name none'
+  }),
+  GROUP_MAX_TASKS: Type.Integer({
+    minimum: 1,
+    maximum: 1_000,
+    default: 100,
+    description: 'Tasks that one request may give, by count or as a list'
   })
 }

@@ -1,4 +1,5 @@
 import type { KnownNode } from '@comfy-balancer/domain/admission'
+import type { GraphPlace } from '@comfy-balancer/domain/seeds'
 import type { Flaw, Workflow } from '@comfy-balancer/domain/workflow'
 import type { EgressRules } from '@comfy-balancer/service-kit/egress-rules'
 import type {} from '@comfy-balancer/service-kit/json-body'
@@ -10,12 +11,21 @@ import type { OutputSource } from './output-source.ts'
 /** A part of an output's bytes, ends included. */
 export type ByteRange = { readonly start: number; readonly end: number }
 
+/** See `comfyui/exact-text`, which the services pass in. */
+export type ExactText = {
+  readonly membersOf: (text: string) => ReadonlyMap<string, string>
+  readonly withLiterals: (bodyText: string, edits: readonly (GraphPlace & { readonly json: string })[]) => string
+  readonly literalAt: (bodyText: string, graphNode: string, input: string) => string
+}
+
 /** What the task routes are built from; the service supplies the ports that lie at its edges. */
 export type TaskApiDeps = {
   readonly ledger: Ledger
   readonly hints: Hints
   /** Reads the graph of a request's text, or says what is wrong with it. */
   readonly readWorkflow: (bodyText: string) => { workflow: Workflow } | { flaws: readonly Flaw[] }
+  /** Reads and edits JSON texts without losing a digit of their numbers. */
+  readonly exactText: ExactText
   /** Every node of the last day, healthy or not. */
   readonly knownNodes: () => Promise<readonly KnownNode[]>
   /** Which URLs of callers may be fetched as inputs. */
@@ -26,5 +36,7 @@ export type TaskApiDeps = {
   readonly pinnedTo: Readonly<Record<string, string>>
   /** True from the moment this service begins to shut down. */
   readonly isDraining: () => boolean
+  /** So many tasks may one request give. */
+  readonly maxGroupTasks: number
   readonly defaults: { readonly timeoutSeconds: number; readonly deadlineSeconds: number }
 }

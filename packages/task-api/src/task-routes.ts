@@ -1,5 +1,7 @@
 import { cancelTask, generate, getTask, getTaskLogs, listTasks } from '@comfy-balancer/contract/endpoints'
+import type { Task } from '@comfy-balancer/contract/task'
 import { isTerminal, shownState } from '@comfy-balancer/domain/task-state'
+import type { Caller } from '@comfy-balancer/service-kit/caller'
 import { Refusal } from '@comfy-balancer/service-kit/problems'
 import { tellAllowance } from '@comfy-balancer/service-kit/rate-limit'
 import { route } from '@comfy-balancer/service-kit/route'
@@ -11,6 +13,7 @@ import { readCursor, writeCursor } from './cursor.ts'
 import type { TaskApiDeps } from './deps.ts'
 import { findTask, missingTask } from './find-task.ts'
 import { followRoute } from './follow-route.ts'
+import { findGroup, groupAtEnd, groupRoutes } from './group-routes.ts'
 import { fromLedger } from './ledger-errors.ts'
 import { outputRoute } from './output-route.ts'
 import { viewTask } from './task-view.ts'
@@ -24,23 +27,30 @@ export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
   const { ledger } = deps
   const waits = createWaits(deps)
 
+  const taskAtEnd = async (caller: Caller, id: string, seconds: number, signal: AbortSignal): Promise<Task> => {
+    const record = await findTask(deps, caller, id)
+    return fromLedger(waits.forEnd(record, seconds, signal).then(now => viewTask(ledger, now)))
+  }
+
   route(app, generate, async (request, reply) => {
-    const { id, replayed, generations } = await accept(deps, {
+    const { id, replayed, tasks, generations } = await accept(deps, {
       caller: request.caller,
       body: request.body,
       text: request.bodyText ?? '',
       idempotencyKey: request.headers['idempotency-key']
     })
     if (generations) tellAllowance(reply, generations)
-    if (!replayed) request.log.info({ taskId: id }, 'task accepted')
-    const record = await findTask(deps, request.caller, id)
+    if (!replayed) for (const taskId of tasks) request.log.info({ taskId }, 'task accepted')
     const seconds = preferredWait(request.headers.prefer)
     if (seconds > 0) reply.header('preference-applied', `wait=${seconds}`)
-    const now = await fromLedger(waits.forEnd(record, seconds, callerGone(request, reply)))
+    const signal = callerGone(request, reply)
+    const answer = id.startsWith('group_')
+      ? await groupAtEnd(deps, request.caller, id, { waits, seconds, signal })
+      : await taskAtEnd(request.caller, id, seconds, signal)
     if (replayed) reply.header('idempotency-replayed', 'true')
-    if (!isTerminal(now.state)) reply.header('retry-after', String(retryAfterSeconds))
-    reply.header('location', `/api/v1/tasks/${id}`)
-    return fromLedger(viewTask(ledger, now))
+    if (answer.finishedAt === null) reply.header('retry-after', String(retryAfterSeconds))
+    reply.header('location', answer.links.self)
+    return answer
   })
 
   route(app, getTask, async (request, reply) => {
@@ -64,9 +74,11 @@ export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
   })
 
   route(app, listTasks, async request => {
-    const { state, limit = 50, cursor } = request.query
+    const { state, group, limit = 50, cursor } = request.query
     const before = cursor === undefined ? undefined : readCursor(cursor)
-    return fromLedger(listPage(deps, { tenant: request.caller.tenant, state, limit, before }))
+    const { tenant } = request.caller
+    const members = group === undefined ? undefined : (await findGroup(deps, request.caller, group)).group.tasks
+    return fromLedger(listPage(deps, { tenant, state, members, limit, before }))
   })
 
   route(app, getTaskLogs, async (request, reply) => {
@@ -75,6 +87,7 @@ export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
     return reply.type('text/plain; charset=utf-8').header('cache-control', 'no-store').send(text)
   })
 
+  groupRoutes(app, deps)
   followRoute(app, deps, waits)
   outputRoute(app, deps)
 }
@@ -97,19 +110,21 @@ const callerGone = (request: FastifyRequest, reply: FastifyReply): AbortSignal =
 /** A filtered page may need several reads; so many at most, then the cursor goes on from there. */
 const maxReads = 20
 
+/** `members` are the only tasks to list, oldest first. */
 type Page = {
   readonly tenant: string
   readonly state: string | undefined
+  readonly members: readonly string[] | undefined
   readonly limit: number
   readonly before: string | undefined
 }
 
-const listPage = async ({ ledger }: TaskApiDeps, { tenant, state, limit, before }: Page) => {
+const listPage = async ({ ledger }: TaskApiDeps, { tenant, state, members, limit, before }: Page) => {
   const found: FoundTask[] = []
   let last = before
   let isMore = true
   for (let i = 0; i < maxReads && isMore && found.length < limit; i++) {
-    const ids = await ledger.tasks.list(tenant, last, limit)
+    const ids = members ? membersBefore(members, last, limit) : await ledger.tasks.list(tenant, last, limit)
     isMore = ids.length === limit
     for (const id of ids) {
       last = id
@@ -121,3 +136,9 @@ const listPage = async ({ ledger }: TaskApiDeps, { tenant, state, limit, before 
   const data = await Promise.all(found.map(record => viewTask(ledger, record)))
   return { data, nextCursor: isMore || found.length === limit ? writeCursor(last) : null }
 }
+
+const membersBefore = (members: readonly string[], before: string | undefined, limit: number): string[] =>
+  members
+    .filter(id => before === undefined || id < before)
+    .slice(-limit)
+    .reverse()

@@ -28,7 +28,9 @@ export const viewTask = async (ledger: Ledger, record: FoundTask): Promise<Task>
       loadSeconds: record.loadSeconds ?? null,
       executionSeconds: record.executionSeconds ?? null
     },
+    seed: record.seed ?? null,
     client_id: record.clientId ?? null,
+    group: record.group ?? null,
     priority: record.priority,
     metadata: record.metadata,
     links: { self: `/api/v1/tasks/${record.id}`, events: `/api/v1/tasks/${record.id}/events` }

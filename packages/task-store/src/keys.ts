@@ -13,6 +13,8 @@ export const keyNames = {
   logs: 'logs:',
   /** list: at most 64 state events, as old as the task */
   journal: 'journal:',
+  /** hash: tenant, createdMs and task ids of a group; as old as its oldest task may become */
+  group: 'group:',
   /** string: tenant of a task whose record has expired, for a while */
   gone: 'gone:',
   /** zset: waiting tasks of one tenant and need by order score */

@@ -26,6 +26,8 @@ export type TaskRecord = {
   readonly executionSeconds: number | undefined
   readonly clientId: string | undefined
   readonly metadata: Readonly<Record<string, unknown>>
+  readonly seed: string | undefined
+  readonly group: string | undefined
 }
 
 /** A hash as scripts answer it, in pairs. */
@@ -60,6 +62,8 @@ export const readTaskRecord = (id: string, hash: Readonly<Record<string, string>
     loadSeconds: number(hash.loadSeconds),
     executionSeconds: number(hash.executionSeconds),
     clientId: hash.clientId,
-    metadata: JSON.parse(hash.metadata ?? '{}')
+    metadata: JSON.parse(hash.metadata ?? '{}'),
+    seed: hash.seed,
+    group: hash.group
   }
 }

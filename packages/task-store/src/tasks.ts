@@ -1,30 +1,15 @@
 import type { TaskEvent } from '@comfy-balancer/contract/event'
-import type { Need } from '@comfy-balancer/contract/need'
 import type { Problem } from '@comfy-balancer/contract/problem'
 import type { LedgerState } from '@comfy-balancer/domain/task-state'
 import type { ChainableCommander } from 'ioredis'
 import type { StoredOutput } from './manifest.ts'
-import { needDigest } from './need-digest.ts'
+import { type NewGroup, type NewTask, textsOf } from './new-task.ts'
+import type { RunScript } from './scripts.ts'
 import type { StoreDeps } from './store-deps.ts'
 import { readTaskRecord, type TaskRecord } from './task-record.ts'
 
-/** A task about to be accepted. */
-export type NewTask = {
-  readonly id: string
-  readonly tenant: string
-  readonly body: string
-  readonly need: Need
-  readonly outputs: readonly string[]
-  readonly work: number
-  /** Digest of what `fingerprintText` makes of its workflow. */
-  readonly fingerprint: string
-  readonly priority: number
-  readonly timeoutSeconds: number
-  readonly deadlineSeconds: number
-  readonly clientId: string | undefined
-  readonly metadata: Readonly<Record<string, unknown>>
-  readonly idempotency: { readonly key: string; readonly requestHash: string } | undefined
-}
+/** A group as the ledger holds it. */
+export type GroupRecord = { readonly id: string; readonly createdMs: number; readonly tasks: readonly string[] }
 
 /** Which limit of its tenant keeps a task out, and when that may have changed. */
 export type OverQuota = {
@@ -54,40 +39,31 @@ export type FoundTask = TaskRecord & { readonly result: TaskResult }
 
 export type Tasks = ReturnType<typeof createTasks>
 
-/** One point of priority is worth six seconds in the queue, so nothing starves (dispatch.md). The usual priority has no head start. */
-const headStartMs = (priority: number): number => (priority - 50) * 6_000
+const accept = async (run: RunScript, of: NewTask | NewGroup, tasks: readonly NewTask[]): Promise<Accepted> => {
+  const { key = '', requestHash = '' } = of.idempotency ?? {}
+  const texts = tasks.flatMap(textsOf)
+  const answer = await run('enqueue', of.id, of.tenant, key, requestHash, tasks.length, ...texts)
+  const [kind, detail, more] = answer as [Accepted['kind'], string, unknown]
+  if (kind === 'queue-full') return { kind, waiting: Number(detail) }
+  if (kind === 'over-quota') return overQuota(detail)
+  if (kind === 'workflow-quarantined') return { kind, leftMs: Number(detail), task: JSON.parse(String(more)).task }
+  if (kind === 'accepted') return { kind, id: detail, generations: readLeft(more) }
+  return kind === 'replayed' ? { kind, id: detail } : { kind }
+}
 
 /** Accepting, reading, listing and cancelling tasks. */
 export const createTasks = ({ redis, keys, run }: StoreDeps) => ({
   /** Accepts a task, or says why not. Safe to repeat with the same id or idempotency key. */
-  async enqueue(task: NewTask): Promise<Accepted> {
-    const fields = {
-      work: task.work,
-      priority: task.priority,
-      timeoutMs: task.timeoutSeconds * 1000,
-      outputNodes: JSON.stringify(task.outputs),
-      metadata: JSON.stringify(task.metadata),
-      ...(task.clientId === undefined ? {} : { clientId: task.clientId })
-    }
-    const [kind, detail, more] = (await run(
-      'enqueue',
-      task.id,
-      task.tenant,
-      task.idempotency?.key ?? '',
-      task.idempotency?.requestHash ?? '',
-      task.body,
-      needDigest(task.need),
-      JSON.stringify(task.need),
-      headStartMs(task.priority),
-      task.deadlineSeconds * 1000,
-      task.fingerprint,
-      ...Object.entries(fields).flat()
-    )) as [Accepted['kind'], string, unknown]
-    if (kind === 'queue-full') return { kind, waiting: Number(detail) }
-    if (kind === 'over-quota') return overQuota(detail)
-    if (kind === 'workflow-quarantined') return { kind, leftMs: Number(detail), task: JSON.parse(String(more)).task }
-    if (kind === 'accepted') return { kind, id: detail, generations: readLeft(more) }
-    return kind === 'replayed' ? { kind, id: detail } : { kind }
+  enqueue: (task: NewTask): Promise<Accepted> => accept(run, task, [task]),
+
+  /** Accepts all tasks of a group in one step, or none; the answer's id is the group's. Safe to repeat like `enqueue`. */
+  enqueueGroup: (group: NewGroup): Promise<Accepted> => accept(run, group, group.tasks),
+
+  /** The group; undefined when it is not there, or belongs to another tenant. */
+  async findGroup(id: string, tenant: string): Promise<GroupRecord | undefined> {
+    const hash = await redis.hgetall(keys.group(id))
+    if (hash.tenant !== tenant) return undefined
+    return { id, createdMs: Number(hash.createdMs), tasks: (hash.tasks ?? '').split(' ') }
   },
 
   /** The task; undefined when it is not there, or belongs to another tenant. */

@@ -5,8 +5,8 @@ import t, { type Test } from 'tap'
 import { connect, serverFault } from '../src/connection.ts'
 import { createKeys } from '../src/keys.ts'
 import type { Limits } from '../src/limits.ts'
+import type { NewTask } from '../src/new-task.ts'
 import { openScratchLedger } from '../src/scratch-ledger.ts'
-import type { NewTask } from '../src/tasks.ts'
 
 const open = (t: Test, limits: Partial<Limits> = {}) => {
   const { ledger, redis, close } = openScratchLedger(limits)
@@ -126,6 +126,33 @@ t.test('a task goes from acceptance to its result, one version and one journal e
   t.same(await places(ledger, id), [])
   t.same(await beat(ledger), { kind: 'idle' })
   t.same(await ledger.waiting.backlog(), { queuedByTenant: {}, delayed: 0, running: 0, finished: { succeeded: 1 } })
+})
+
+t.test('a group is accepted whole or not at all, once', async t => {
+  const ledger = open(t, { maxQueued: 3 })
+  const aGroup = (size: number, key = 'k') => ({
+    id: `group_${randomUUID()}`,
+    tenant: 'default',
+    tasks: Array.from({ length: size }, () => aTask({ group: 'g', seed: '18446744073709551615' })),
+    idempotency: { key, requestHash: 'h' }
+  })
+  const group = aGroup(2)
+  for (const _ of [1, 2]) t.same(await ledger.tasks.enqueueGroup(group), { kind: 'accepted', id: group.id })
+  t.same(await ledger.tasks.enqueueGroup(aGroup(1)), { kind: 'replayed', id: group.id })
+  t.same(await ledger.tasks.enqueue(aTask({ idempotency: { key: 'k', requestHash: 'other' } })), { kind: 'key-reused' })
+  const ids = group.tasks.map(({ id }) => id)
+  t.match(await ledger.tasks.findGroup(group.id, 'default'), { id: group.id, tasks: ids })
+  t.equal(await ledger.tasks.findGroup(group.id, 'other'), undefined)
+  for (const id of ids) {
+    t.same(await places(ledger, id), ['queue'])
+    t.match(await ledger.tasks.find(id), { state: 'queued', version: 1, group: 'g', seed: '18446744073709551615' })
+  }
+  const late = aGroup(2, 'later')
+  t.same(await ledger.tasks.enqueueGroup(late), { kind: 'queue-full', waiting: 2 })
+  t.same(await ledger.tasks.find(late.tasks[0]!.id), undefined)
+  t.equal(await ledger.tasks.findGroup(late.id, 'default'), undefined)
+  t.same((await ledger.waiting.backlog()).queuedByTenant, { default: 2 })
+  t.ok((await ledger.redis.pttl(ledger.keys.group(group.id))) > 3_600_000, 'it has an end, after those of its tasks')
 })
 
 t.test('every script that is sent again after its reply was lost ends in the same state', async t => {

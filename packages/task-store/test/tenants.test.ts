@@ -4,8 +4,9 @@ import { problem } from '@comfy-balancer/contract/problem'
 import t, { type Test } from 'tap'
 import { digestOfApiKey, idOfApiKey, mintApiKey } from '../src/api-key.ts'
 import { createKeys } from '../src/keys.ts'
+import type { NewTask } from '../src/new-task.ts'
 import { openScratchLedger } from '../src/scratch-ledger.ts'
-import type { Accepted, NewTask } from '../src/tasks.ts'
+import type { Accepted } from '../src/tasks.ts'
 
 const report: NodeReport = {
   comfyui: { up: true, version: '0.3.64', queueRemaining: 0, foreign: 0 },

@@ -3,8 +3,9 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
 import type { Catalog } from '@comfy-balancer/contract/catalog'
-import { problem } from '@comfy-balancer/contract/problem'
-import type { Task } from '@comfy-balancer/contract/task'
+import type { Group } from '@comfy-balancer/contract/group'
+import { type Problem, problem } from '@comfy-balancer/contract/problem'
+import type { Task, TaskList } from '@comfy-balancer/contract/task'
 import { createLogger } from '@comfy-balancer/service-kit/logger'
 import { type ObjectStore, StorageError } from '@comfy-balancer/storage/object-store'
 import { connect } from '@comfy-balancer/task-store/connection'
@@ -17,6 +18,7 @@ const catalog: Catalog = {
   classes: {
     EmptyImage: { output: false, required: ['width', 'height'], choices: {}, uploads: [] },
     CheckpointLoaderSimple: { output: false, required: ['ckpt_name'], choices: { ckpt_name: 0 }, uploads: [] },
+    Sampler: { output: false, required: ['seed'], choices: {}, uploads: [] },
     LoadImage: { output: false, required: ['image'], choices: {}, uploads: ['image'] },
     SaveImage: { output: true, required: ['images'], choices: {}, uploads: [] }
   },
@@ -42,9 +44,16 @@ const output = {
 const bytes = Buffer.from('0123456789')
 
 /** A balancer without its dispatch loops, on a ledger of its own, with one node that the test plays by hand. */
-const open = async (t: Test, { withNode = true, nodeUrl = 'http://127.0.0.1:1', keepsOutputs = false } = {}) => {
-  const { ledger, redis, close } = openScratchLedger({ keepMs: 1_000 })
-  const config = readComfyBalancerConfig({ REDIS_KEY_PREFIX: ledger.prefix, PORT: '0', RETENTION_SECONDS: '1' })
+type Opening = { withNode?: boolean; nodeUrl?: string; keepsOutputs?: boolean; retentionSeconds?: number }
+
+const open = async (t: Test, opening: Opening = {}) => {
+  const { withNode = true, nodeUrl = 'http://127.0.0.1:1', keepsOutputs = false, retentionSeconds = 1 } = opening
+  const { ledger, redis, close } = openScratchLedger({ keepMs: retentionSeconds * 1_000 })
+  const config = readComfyBalancerConfig({
+    REDIS_KEY_PREFIX: ledger.prefix,
+    PORT: '0',
+    RETENTION_SECONDS: String(retentionSeconds)
+  })
   const { logger } = createLogger({ service: 'comfy-balancer', instance: 'test', level: 'silent' })
   const connection = await connect({ host: redis.options.host!, port: redis.options.port! }, logger)
   const opened: string[] = []
@@ -476,6 +485,105 @@ t.test('bad input is refused with a problem that names what and where, and nothi
     t.match(answer.headers.get('content-type'), /^application\/problem\+json/)
   }
   t.same((await ledger.waiting.backlog()).queuedByTenant, {})
+})
+
+t.test('count gives a group: so many tasks with a seed each, followed and cancelled together', async t => {
+  const { url, ledger, post, claim } = await open(t, { retentionSeconds: 60 })
+  const body = `{"prompt":{"3":{"class_type":"Sampler","inputs":{"seed":1,"noise_seed":1,"big":18446744073709551615}},"9":{"class_type":"SaveImage","inputs":{"images":["3",0]}}},"count":3,"metadata":{"shotId":7}}`
+  const answer = await post(body, { 'idempotency-key': 'g1' })
+  t.equal(answer.status, 202)
+  const group = (await answer.json()) as Group
+  t.equal(answer.headers.get('location'), `/api/v1/groups/${group.id}`)
+  t.match(group, { total: 3, counts: { queued: 3, running: 0, gone: 0 }, percent: 0, finishedAt: null })
+  t.ok(group.tasks.every(task => task.group === group.id && task.metadata.shotId === 7))
+  const seeds = group.tasks.map(({ seed }) => seed)
+  t.equal(new Set(seeds).size, 3)
+  for (const task of group.tasks) {
+    const text = await ledger.tasks.body(task.id)
+    t.match(text, `"seed":${task.seed},"noise_seed":${task.seed},"big":18446744073709551615`)
+  }
+  const again = await post(body, { 'idempotency-key': 'g1' })
+  t.equal(again.headers.get('idempotency-replayed'), 'true')
+  t.same(
+    ((await again.json()) as Group).tasks.map(({ seed }) => seed),
+    seeds,
+    'the same group, with the same seeds'
+  )
+  t.equal((await ledger.waiting.backlog()).queuedByTenant.default, 3)
+
+  const [first, second] = group.tasks as [Task, Task]
+  await claim(first.id)
+  await ledger.attempts.complete(first.id, 'nonce', [output], spent)
+  const read = async (path: string) => (await (await fetch(`${url}${path}`)).json()) as Group
+  t.match(await read(group.links.self), { counts: { succeeded: 1, queued: 2 }, percent: 33, finishedAt: null })
+  const page = (await (await fetch(`${url}${group.links.tasks}&limit=2`)).json()) as TaskList
+  t.same(
+    page.data.map(({ id }) => id),
+    group.tasks
+      .slice(1)
+      .map(({ id }) => id)
+      .reverse()
+  )
+  const rest = (await (await fetch(`${url}${group.links.tasks}&cursor=${page.nextCursor}`)).json()) as TaskList
+  t.same([rest.data.map(({ id }) => id), rest.nextCursor], [[first.id], null])
+
+  const cancelled = await fetch(`${url}${group.links.self}`, { method: 'DELETE' })
+  t.match(
+    [cancelled.status, await cancelled.json()],
+    [200, { counts: { succeeded: 1, cancelled: 2 }, percent: 100, finishedAt: /Z$/ }]
+  )
+  t.match(await read(`/api/v1/tasks/${second.id}`), { state: 'cancelled' })
+  t.equal((await fetch(`${url}${group.links.self}`, { method: 'DELETE' })).status, 200)
+  t.equal((await fetch(`${url}/api/v1/groups/group_${'0'.repeat(32)}`)).status, 404)
+})
+
+t.test('a group whose tasks are past their retention is gone', async t => {
+  const { url, post } = await open(t)
+  const group = (await (await post(`{"requests":[{"prompt":${workflow()}}]}`)).json()) as Group
+  await fetch(`${url}${group.links.self}`, { method: 'DELETE' })
+  const end = Date.now() + 10_000
+  let status = 0
+  while (status !== 410 && Date.now() < end) status = (await fetch(`${url}${group.links.self}`)).status
+  t.equal(status, 410)
+})
+
+t.test('a list of requests gives a group; each starts from what stands beside the list', async t => {
+  const { ledger, post } = await open(t)
+  const shots = `[{"prompt":${workflow('18446744073709551615')},"metadata":{"shotId":1}},{"prompt":${workflow('2')},"priority":10}]`
+  const answer = await post(`{"requests":${shots},"priority":90,"client_id":"us","metadata":{"film":"x"}}`)
+  const group = (await answer.json()) as Group
+  t.equal(answer.status, 202)
+  t.match(group.tasks, [
+    { priority: 90, client_id: 'us', metadata: { shotId: 1 }, seed: null },
+    { priority: 10, client_id: 'us', metadata: { film: 'x' } }
+  ])
+  const [first] = group.tasks
+  t.match(await ledger.tasks.body(first!.id), '"color":18446744073709551615')
+  t.match(
+    await (await post(`{"requests":[{"prompt":${workflow()}}]}`, { prefer: 'wait=0' })).json(),
+    { total: 1 },
+    'a list of one is a group of one'
+  )
+
+  const refused = async (body: string) => (await (await post(body)).json()) as Problem
+  t.match(await refused(`{"requests":[{"prompt":${workflow()}},{"prompt":{"1":{"class_type":"No","inputs":{}}}}]}`), {
+    code: 'no-capable-node',
+    detail: /^requests\/1: /,
+    errors: [{ pointer: '/requests/1/prompt/1/class_type' }]
+  })
+  t.match(await refused(`{"requests":[{"metadata":{}}]}`), { status: 400, errors: [{ pointer: '/requests/0/prompt' }] })
+  t.match(await refused('{"requests":[]}'), { status: 400, errors: [{ pointer: '/requests' }] })
+  t.match(await refused(`{"requests":[{"requests":[]}]}`), { errors: [{ pointer: '/requests/0/requests' }] })
+  t.match(await refused(`{"prompt":${workflow()},"count":3}`), {
+    status: 400,
+    errors: [{ pointer: '/count', code: 'no-seed' }]
+  })
+  t.match(await refused(`{"prompt":${workflow()},"count":0}`), { status: 400, errors: [{ pointer: '/count' }] })
+  t.match(await refused(`{"prompt":${workflow()},"count":101}`), { errors: [{ pointer: '/count', code: 'too-many' }] })
+  t.match(await refused(`{"requests":[${Array(101).fill(`{"prompt":${workflow()}}`)}]}`), {
+    errors: [{ pointer: '/requests/100', code: 'too-many' }]
+  })
+  t.equal((await ledger.waiting.backlog()).queuedByTenant.default, 3, 'what was refused left nothing behind')
 })
 
 t.test('without a node the fleet is unavailable; a known node that is down keeps the task waiting', async t => {

@@ -1,3 +1,4 @@
+import { literalAt, membersOf, withLiterals } from '@comfy-balancer/comfyui/exact-text'
 import { readRequest } from '@comfy-balancer/comfyui/graph'
 import { createNodeRegistry } from '@comfy-balancer/dispatch/node-registry'
 import { startOutputSweep } from '@comfy-balancer/dispatch/output-sweep'
@@ -73,11 +74,13 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
     ledger,
     hints,
     readWorkflow: readRequest,
+    exactText: { membersOf, withLiterals, literalAt },
     knownNodes: registry.known,
     urlRules: egressRulesOf(config),
     outputs: createOutputSource({ store, nodeOutputs, self: node }),
     pinnedTo: { node },
     isDraining: health.isDraining,
+    maxGroupTasks: config.GROUP_MAX_TASKS,
     defaults: { timeoutSeconds: config.TASK_TIMEOUT_SECONDS, deadlineSeconds: config.TASK_DEADLINE_SECONDS }
   })
   nodeRoutes(server, { ledger, capabilityOf: registry.capabilityOf, self: node })
