@@ -17,6 +17,7 @@ import type { Answer, Input } from './input.ts'
 import { pause } from './pause.ts'
 import { readProblem } from './problem-error.ts'
 import { isFinished } from './task-end.ts'
+import { type TemplateCalls, templateCalls } from './templates.ts'
 import { type WatchOptions, watchTask } from './watch.ts'
 import { createWire, fixedHeaders, type WireOptions } from './wire.ts'
 
@@ -26,10 +27,10 @@ export type ClientOptions = WireOptions
 export type Client = {
   /** Calls any endpoint of the contract; refusals throw a ProblemError. */
   readonly call: <E extends Endpoint>(endpoint: E, input: Input<E>) => Promise<Answer<E>>
-  /** Posts a workflow. Without a key of the caller's an idempotency key is made, so that a repeated post is still one task. */
+  /** Posts a workflow, or the name of a template and its params. Without a key of the caller's an idempotency key is made, so that a repeated post is still one task. */
   readonly generate: (body: Omit<ShotRequest, 'count'>, options?: GenerateOptions) => Promise<Task>
-  /** Posts a request with `count` or a list of `requests`: all of its tasks are accepted, or none. */
-  readonly generateGroup: (body: GroupRequest, options?: GenerateOptions) => Promise<Group>
+  /** Posts a request that gives a group, by `count`, a list of `requests` or its template: all of its tasks are accepted, or none. */
+  readonly generateGroup: (body: GenerateRequest, options?: GenerateOptions) => Promise<Group>
   /** The group as it is, with its tasks. */
   readonly getGroup: (id: string) => Promise<Group>
   /** Cancels every task of a group that has not ended. */
@@ -44,12 +45,10 @@ export type Client = {
   readonly cancel: (id: string) => Promise<Task>
   /** An output's bytes as a response to read as one likes; `timeoutMs` (10 minutes when left out) covers the reading too. */
   readonly download: (output: Pick<Output, 'url'>, options?: { readonly timeoutMs?: number }) => Promise<Response>
+  readonly templates: TemplateCalls
   readonly nodes: () => Promise<Node[]>
   readonly fleet: () => Promise<Fleet>
 }
-
-/** A request that gives a group. */
-export type GroupRequest = GenerateRequest & ({ readonly count: number } | { readonly requests: ShotRequest[] })
 
 export type GenerateOptions = {
   readonly idempotencyKey?: string
@@ -83,6 +82,7 @@ export const createClient = (options: ClientOptions): Client => {
     watch: (id, watchOptions) => watchTask(wire, id, watchOptions),
     cancel: id => call(cancelTask, { params: { id } }),
     download: (output, { timeoutMs = longMs } = {}) => download(options, output.url, timeoutMs),
+    templates: templateCalls(wire, call),
     nodes: async () => (await call(listNodes, {})).data,
     fleet: () => call(getFleet, {})
   }

@@ -28,6 +28,7 @@ const aTask = (more: Partial<Task> = {}): Task => ({
   timings: { queuedSeconds: null, loadSeconds: null, executionSeconds: null },
   seed: null,
   client_id: null,
+  template: null,
   group: null,
   priority: 50,
   metadata: {},
@@ -111,6 +112,30 @@ t.test('a group is posted like a task, read and cancelled under its own address'
     seen.slice(1).map(({ method, url }) => `${method} ${url}`),
     ['GET /api/v1/groups/group_x', 'DELETE /api/v1/groups/group_x']
   )
+})
+
+t.test('templates are stored, read, tried and deleted by name', async t => {
+  const { client, seen } = await aService(t, (request, response) => {
+    if (request.method === 'DELETE') return response.writeHead(204).end()
+    return json(response, 200, { data: [], nextCursor: null, name: 'x' })
+  })
+  const content = { input_schema: { properties: {} }, prompt: {}, bindings: {} }
+  t.same((await client.templates.list({ limit: 2 })).data, [])
+  t.equal((await client.templates.put('x', content)).name, 'x')
+  await client.templates.get('x')
+  await client.templates.preview('x', { params: { style: 'premium' } })
+  t.equal(await client.templates.delete('x'), undefined)
+  t.same(
+    seen.map(({ method, url }) => `${method} ${url}`),
+    [
+      'GET /api/v1/templates?limit=2',
+      'PUT /api/v1/templates/x',
+      'GET /api/v1/templates/x',
+      'POST /api/v1/templates/x/preview',
+      'DELETE /api/v1/templates/x'
+    ]
+  )
+  t.same(JSON.parse(seen[1]?.body ?? ''), content)
 })
 
 t.test('refusals are thrown as problems, and repeated only where that can help', async t => {

@@ -1,3 +1,4 @@
+import type { OutputFormat } from '@comfy-balancer/domain/output-format'
 import { ComfyUiError } from './errors.ts'
 import { listOf, numberOf, recordOf, stringOf, type Unchecked } from './record.ts'
 import { type SubmitOutcome, submitPrompt } from './submit.ts'
@@ -34,6 +35,9 @@ export type ComfyUiHttpOptions = {
 
 /** Whether this ComfyUI has a jobs route to cancel by, and whether it cancelled anything. */
 export type JobCancel = { readonly supported: boolean; readonly cancelled: boolean }
+
+/** `range` is a Range header's value; `convertTo` has ComfyUI send a picture as JPEG or WebP, whatever it is stored as. */
+export type ViewOptions = { readonly range?: string; readonly convertTo?: OutputFormat }
 
 const maxModelFolders = 64
 
@@ -136,10 +140,12 @@ export const createComfyUiHttp = (options: ComfyUiHttpOptions) => {
     submit: (text: string, bounds: CallBounds = {}): Promise<SubmitOutcome> =>
       submitPrompt(transport, text, { timeoutMs: options.submitTimeoutMs ?? 60_000, ...bounds }),
     upload: (upload: Upload): Promise<FileName> => uploadFile(transport, upload, options.uploadTimeoutMs ?? 600_000),
-    /** A file's bytes as a stream; the caller reads it to its end or destroys it. `range` is a Range header's value. */
-    view: (file: FileName, bounds: CallBounds & { range?: string } = {}): Promise<OpenAnswer> => {
-      const { range, ...call } = bounds
-      const path = `/view?${query({ filename: file.filename, subfolder: file.subfolder, type: file.type })}`
+    /** A file's bytes as a stream; the caller reads it to its end or destroys it. */
+    view: (file: FileName, bounds: CallBounds & ViewOptions = {}): Promise<OpenAnswer> => {
+      const { range, convertTo, ...call } = bounds
+      const { filename, subfolder, type } = file
+      const preview = convertTo && `${convertTo.format === 'jpg' ? 'jpeg' : 'webp'};${convertTo.quality}`
+      const path = `/view?${query({ filename, subfolder, type, ...(preview ? { preview } : {}) })}`
       return transport.open({ path, headers: range ? { range } : {}, ...call }, options.idleMs ?? 30_000)
     },
     close: (): Promise<void> => transport.close()

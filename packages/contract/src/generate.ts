@@ -1,12 +1,16 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { named, ref } from './endpoint.ts'
+import { Params, References, TemplateName } from './template.ts'
 
 const shot = {
   prompt: Type.Optional(
     Type.Record(Type.String(), Type.Unknown(), {
-      description: 'The workflow in ComfyUI API format: graph node id → { class_type, inputs }'
+      description: 'Either this or template: the workflow in ComfyUI API format: graph node id → { class_type, inputs }'
     })
   ),
+  template: Type.Optional(TemplateName),
+  params: Type.Optional(Params),
+  references: Type.Optional(References),
   count: Type.Optional(
     Type.Integer({
       minimum: 1,

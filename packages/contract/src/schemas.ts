@@ -6,6 +6,17 @@ import { Health } from './probe.ts'
 import { Problem } from './problem.ts'
 import { QuarantinedWorkflow, QuarantineList } from './quarantine.ts'
 import { Output, Progress, Task, TaskList, Timings } from './task.ts'
+import {
+  Binding,
+  InputSchema,
+  OutputConfig,
+  ParamSchema,
+  Preview,
+  PreviewRequest,
+  Template,
+  TemplateContent,
+  TemplateList
+} from './template.ts'
 import { Tenant, TenantLimits } from './tenant.ts'
 
 /** Every named shape, in an order in which each stands after those it refers to. A server registers them all. */
@@ -19,6 +30,15 @@ export const schemas = [
   TaskEvent,
   GroupCounts,
   Group,
+  ParamSchema,
+  InputSchema,
+  Binding,
+  OutputConfig,
+  TemplateContent,
+  Template,
+  TemplateList,
+  PreviewRequest,
+  Preview,
   ShotRequest,
   GenerateRequest,
   Gpu,

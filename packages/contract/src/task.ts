@@ -69,6 +69,7 @@ export const Task = named(
     timings: ref(Timings),
     seed: nullable(Type.String({ description: 'Of its sampling, where the workflow has one; all 64 bits, as text' })),
     client_id: nullable(Type.String()),
+    template: nullable(Type.String({ description: 'The template it was made from' })),
     group: nullable(Type.String({ description: 'The group it was accepted with' })),
     priority: Type.Integer(),
     metadata: Type.Record(Type.String(), Type.Unknown()),

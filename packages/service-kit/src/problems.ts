@@ -96,7 +96,8 @@ const frameworkProblem = (error: Partial<FastifyError>): { code: ProblemCode; de
 
 type SchemaError = NonNullable<FastifyError['validation']>[number]
 
-const placeOf = (error: SchemaError, context = 'body'): ProblemPlace => {
+/** Where a value does not fit its schema, and what it must be. */
+export const placeOf = (error: SchemaError, context = 'body'): ProblemPlace => {
   const field = missingOrUnknown(error)
   const pointer = field === undefined ? error.instancePath : `${error.instancePath}/${escapePointer(field)}`
   const inBody = context === 'body'

@@ -29,6 +29,7 @@ const aTask = (): Task => ({
   timings: { queuedSeconds: null, loadSeconds: null, executionSeconds: null },
   seed: null,
   client_id: null,
+  template: null,
   group: null,
   priority: 50,
   metadata: { any: { thing: [1, 'x'] } },

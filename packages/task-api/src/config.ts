@@ -14,5 +14,8 @@ export const taskApiConfig = {
     maximum: 1_000,
     default: 100,
     description: 'Tasks that one request may give, by count or as a list'
-  })
+  }),
+  TEMPLATES_DIR: Type.Optional(
+    Type.String({ description: 'Folder of templates that every tenant sees: <name>.json, each as one would PUT it' })
+  )
 }

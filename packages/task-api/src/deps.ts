@@ -7,6 +7,7 @@ import type {} from '@comfy-balancer/service-kit/open-work'
 import type { Hints } from '@comfy-balancer/task-store/hints'
 import type { Ledger } from '@comfy-balancer/task-store/ledger'
 import type { OutputSource } from './output-source.ts'
+import type { TemplateShelf } from './templates/template-shelf.ts'
 
 /** A part of an output's bytes, ends included. */
 export type ByteRange = { readonly start: number; readonly end: number }
@@ -26,6 +27,8 @@ export type TaskApiDeps = {
   readonly readWorkflow: (bodyText: string) => { workflow: Workflow } | { flaws: readonly Flaw[] }
   /** Reads and edits JSON texts without losing a digit of their numbers. */
   readonly exactText: ExactText
+  /** The templates that requests may name. */
+  readonly templates: TemplateShelf
   /** Every node of the last day, healthy or not. */
   readonly knownNodes: () => Promise<readonly KnownNode[]>
   /** Which URLs of callers may be fetched as inputs. */

@@ -1,6 +1,7 @@
 import type { GenerateRequest, ShotRequest } from '@comfy-balancer/contract/generate'
 import { Refusal } from '@comfy-balancer/service-kit/problems'
 import type { TaskApiDeps } from './deps.ts'
+import { objectText } from './object-text.ts'
 
 /** One entry of a request: its parsed form, its text, and where in the request it stands (a JSON Pointer, empty for the whole). */
 export type Shot = { readonly body: ShotRequest; readonly text: string; readonly pointer: string }
@@ -17,19 +18,20 @@ export const shotsOf = ({ exactText }: Pick<TaskApiDeps, 'exactText'>, body: Gen
   }))
 }
 
-/** The JSON text of an object whose members are JSON texts. */
-export const objectText = (members: Readonly<Record<string, string>>): string =>
-  `{${Object.entries(members)
-    .map(([name, text]) => `${JSON.stringify(name)}:${text}`)
-    .join(',')}}`
-
 /** Does one shot's work; what it refuses says in which entry of the request it was. */
-export const inShot = async <T>({ pointer }: Shot, work: () => Promise<T>): Promise<T> => {
+export const inShot = <T>({ pointer }: Shot, work: () => Promise<T>): Promise<T> =>
+  withPlaces(work, place => pointer + place)
+
+/** Does work whose refusals name places, and names them as the caller knows them. */
+export const withPlaces = async <T>(work: () => Promise<T>, placeOf: (pointer: string) => string): Promise<T> => {
   try {
     return await work()
   } catch (error) {
-    if (pointer === '' || !(error instanceof Refusal)) throw error
-    const errors = (error.more.errors ?? []).map(place => ({ ...place, pointer: pointer + place.pointer }))
-    throw new Refusal(error.code, `${pointer.slice(1)}: ${error.detail}`, { ...error.more, errors })
+    if (!(error instanceof Refusal) || !error.more.errors?.[0]) throw error
+    const errors = error.more.errors.map(place => ({ ...place, pointer: placeOf(place.pointer) }))
+    const { pointer } = error.more.errors[0]
+    const named = placeOf(pointer)
+    const detail = named === pointer ? error.detail : `${named}: ${error.detail.replace(`${pointer}: `, '')}`
+    throw new Refusal(error.code, detail, { ...error.more, errors })
   }
 }

@@ -17,6 +17,7 @@ import { findGroup, groupAtEnd, groupRoutes } from './group-routes.ts'
 import { fromLedger } from './ledger-errors.ts'
 import { outputRoute } from './output-route.ts'
 import { viewTask } from './task-view.ts'
+import { templateRoutes } from './templates/template-routes.ts'
 import { createWaits } from './waits.ts'
 
 /** A caller polls again after so many seconds; long polls and events tell sooner. */
@@ -74,11 +75,11 @@ export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
   })
 
   route(app, listTasks, async request => {
-    const { state, group, limit = 50, cursor } = request.query
+    const { state, template, group, limit = 50, cursor } = request.query
     const before = cursor === undefined ? undefined : readCursor(cursor)
     const { tenant } = request.caller
     const members = group === undefined ? undefined : (await findGroup(deps, request.caller, group)).group.tasks
-    return fromLedger(listPage(deps, { tenant, state, members, limit, before }))
+    return fromLedger(listPage(deps, { tenant, state, template, members, limit, before }))
   })
 
   route(app, getTaskLogs, async (request, reply) => {
@@ -88,6 +89,7 @@ export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
   })
 
   groupRoutes(app, deps)
+  templateRoutes(app, deps)
   followRoute(app, deps, waits)
   outputRoute(app, deps)
 }
@@ -114,12 +116,14 @@ const maxReads = 20
 type Page = {
   readonly tenant: string
   readonly state: string | undefined
+  readonly template: string | undefined
   readonly members: readonly string[] | undefined
   readonly limit: number
   readonly before: string | undefined
 }
 
-const listPage = async ({ ledger }: TaskApiDeps, { tenant, state, members, limit, before }: Page) => {
+const listPage = async ({ ledger }: TaskApiDeps, page: Page) => {
+  const { tenant, members, limit, before } = page
   const found: FoundTask[] = []
   let last = before
   let isMore = true
@@ -129,13 +133,17 @@ const listPage = async ({ ledger }: TaskApiDeps, { tenant, state, members, limit
     for (const id of ids) {
       last = id
       const record = await ledger.tasks.find(id, tenant)
-      if (record && (state === undefined || shownState(record.state) === state)) found.push(record)
+      if (record && isWanted(record, page)) found.push(record)
       if (found.length === limit) break
     }
   }
   const data = await Promise.all(found.map(record => viewTask(ledger, record)))
   return { data, nextCursor: isMore || found.length === limit ? writeCursor(last) : null }
 }
+
+const isWanted = (record: FoundTask, { state, template }: Page): boolean =>
+  (state === undefined || shownState(record.state) === state) &&
+  (template === undefined || record.template === template)
 
 const membersBefore = (members: readonly string[], before: string | undefined, limit: number): string[] =>
   members

@@ -30,6 +30,7 @@ export const viewTask = async (ledger: Ledger, record: FoundTask): Promise<Task>
     },
     seed: record.seed ?? null,
     client_id: record.clientId ?? null,
+    template: record.template ?? null,
     group: record.group ?? null,
     priority: record.priority,
     metadata: record.metadata,

@@ -1,33 +1,44 @@
 import { randomInt } from 'node:crypto'
-import type { ShotRequest } from '@comfy-balancer/contract/generate'
-import { randomSeedEnd, seedInputsOf } from '@comfy-balancer/domain/seeds'
-import type { Workflow } from '@comfy-balancer/domain/workflow'
+import { type GraphPlace, randomSeedEnd, seedInputsOf } from '@comfy-balancer/domain/seeds'
 import { Refusal } from '@comfy-balancer/service-kit/problems'
-import type { TaskApiDeps } from './deps.ts'
+import type { ExactText } from './deps.ts'
+import type { Runnable } from './runnable.ts'
 
 /** A text to run, and its seed where it has one. */
 export type Variant = { readonly text: string; readonly seed: string | undefined }
 
-type Readable = { readonly body: ShotRequest; readonly text: string; readonly workflow: Workflow }
+/** A seed that the caller named: further tasks count up from it, to `most` at most. */
+export type NamedSeed = GraphPlace & { readonly base: bigint; readonly most: number; readonly pointer: string }
 
-/** The tasks' texts that a shot asks for: itself, or with `count` so many with a random seed each. */
-export const variantsOf = (
-  { exactText }: Pick<TaskApiDeps, 'exactText'>,
-  { body, text, workflow }: Readable
-): Variant[] => {
-  const { count = 1 } = body
+/** How the seeds of a shot are chosen: some named, some left open, random ones from `least` up to, not including, `end`. */
+export type SeedPlan = {
+  readonly named: readonly NamedSeed[]
+  readonly open: readonly GraphPlace[]
+  readonly least: number
+  readonly end: number
+}
+
+/** The graph's own seeds stand, unless several tasks are wanted. */
+export const ownSeeds: SeedPlan = { named: [], open: [], least: 0, end: randomSeedEnd }
+
+/**
+ * The tasks' texts that a shot asks for: so many as its `count`, each with another seed. A seed that was left open is random; so are all seeds
+ * of several tasks, except one that the caller named, from which they count up.
+ */
+export const variantsOf = (exactText: ExactText, { text, workflow, count = 1, seeds }: Runnable): Variant[] => {
+  const { named, open, least, end } = seeds
   const places = seedInputsOf(workflow)
-  if (count === 1) return [{ text, seed: ownSeed(exactText, text, places) }]
-  if (places.length === 0) throw noSeed()
-  return Array.from({ length: count }, () => {
-    const json = String(randomInt(randomSeedEnd))
-    return {
-      text: exactText.withLiterals(
-        text,
-        places.map(place => ({ ...place, json }))
-      ),
-      seed: json
-    }
+  if (count === 1 && open.length === 0) return [{ text, seed: seedOf(exactText, text, places) }]
+  const drawn = count > 1 && named.length === 0 ? places : open
+  if (drawn.length + named.length === 0) throw noSeed()
+  for (const seed of named) if (seed.base + BigInt(count - 1) > seed.most) throw tooFar(seed, count)
+  return Array.from({ length: count }, (_, index) => {
+    const json = String(randomInt(least, end))
+    const edits = [
+      ...drawn.map(({ graphNode, input }) => ({ graphNode, input, json })),
+      ...named.map(({ graphNode, input, base }) => ({ graphNode, input, json: String(base + BigInt(index)) }))
+    ]
+    return { text: exactText.withLiterals(text, edits), seed: named.length > 0 ? edits.at(-1)?.json : json }
   })
 }
 
@@ -36,9 +47,14 @@ const noSeed = (): Refusal => {
   return new Refusal('validation-failed', detail, { errors: [{ pointer: '/count', code: 'no-seed', detail }] })
 }
 
+const tooFar = ({ pointer, most }: NamedSeed, count: number): Refusal => {
+  const detail = `${pointer} is the first of ${count} seeds, which would go beyond ${most}`
+  return new Refusal('validation-failed', detail, { errors: [{ pointer, code: 'maximum', detail }] })
+}
+
 /** The one seed that a workflow names, in all its digits; undefined when it has none, or several. */
-const ownSeed = (
-  { literalAt }: TaskApiDeps['exactText'],
+const seedOf = (
+  { literalAt }: ExactText,
   text: string,
   places: ReturnType<typeof seedInputsOf>
 ): string | undefined => {

@@ -26,6 +26,12 @@ export const ledgerConfig = {
     maximum: 10_000_000,
     default: defaultLimits.maxQueued,
     description: 'Tasks that may wait in all'
+  }),
+  MAX_TEMPLATES: Type.Integer({
+    minimum: 0,
+    maximum: 100_000,
+    default: defaultLimits.maxTemplates,
+    description: 'Templates that one tenant may store'
   })
 }
 
@@ -40,5 +46,6 @@ export const limitsOf = (config: Static<TObject<typeof ledgerConfig>>): Limits =
   quarantineMs: config.QUARANTINE_MS,
   maxQuarantineMs: 10 * config.QUARANTINE_MS,
   poisonMs: config.WORKFLOW_QUARANTINE_SECONDS * 1_000,
-  maxQueued: config.MAX_QUEUED
+  maxQueued: config.MAX_QUEUED,
+  maxTemplates: config.MAX_TEMPLATES
 })

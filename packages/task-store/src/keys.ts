@@ -15,6 +15,8 @@ export const keyNames = {
   journal: 'journal:',
   /** hash: tenant, createdMs and task ids of a group; as old as its oldest task may become */
   group: 'group:',
+  /** hash: the text of each template of one tenant by its name */
+  templates: 'templates:',
   /** string: tenant of a task whose record has expired, for a while */
   gone: 'gone:',
   /** zset: waiting tasks of one tenant and need by order score */

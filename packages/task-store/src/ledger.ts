@@ -8,6 +8,7 @@ import { createQuarantine, type Quarantine } from './quarantine.ts'
 import { createRecovery, type Recovery } from './recovery.ts'
 import { loadScripts } from './scripts.ts'
 import { createTasks, type Tasks } from './tasks.ts'
+import { createTemplates, type Templates } from './templates.ts'
 import { createTenants, type Tenants } from './tenants.ts'
 import { createTurns, type Turns } from './turns.ts'
 import { createWaiting, type Waiting } from './waiting.ts'
@@ -23,6 +24,7 @@ export type Ledger = {
   readonly tenants: Tenants
   readonly apiKeys: ApiKeys
   readonly turns: Turns
+  readonly templates: Templates
   readonly limits: Limits
   readonly prefix: string
 }
@@ -43,6 +45,7 @@ export const createLedger = (redis: Redis, prefix = '{cb}:', limits: Limits = de
     tenants,
     apiKeys: createApiKeys(deps, tenants),
     turns: createTurns(deps),
+    templates: createTemplates(deps),
     limits,
     prefix
   }

@@ -21,6 +21,8 @@ export type Limits = {
   readonly maxQueued: number
   /** Tasks of one tenant that a listing reaches. */
   readonly maxListed: number
+  /** Templates that one tenant may store. */
+  readonly maxTemplates: number
   /** Of ComfyUI's log lines that are kept with a task. */
   readonly maxLogBytes: number
   /** So many node faults in a row put a node into quarantine: for this long the first time, twice as long the second, at most so long. */
@@ -49,6 +51,7 @@ export const defaultLimits: Limits = {
   idempotencyMs: 24 * hour,
   maxQueued: 100_000,
   maxListed: 10_000,
+  maxTemplates: 1_000,
   maxLogBytes: 65_536,
   quarantineFaults: 3,
   quarantineMs: 30 * second,

@@ -1,4 +1,5 @@
 import type { Need } from '@comfy-balancer/contract/need'
+import type { OutputFormat } from '@comfy-balancer/domain/output-format'
 import { needDigest } from './need-digest.ts'
 
 /** A task about to be accepted. */
@@ -18,6 +19,10 @@ export type NewTask = {
   readonly metadata: Readonly<Record<string, unknown>>
   /** Of its sampling, in all its digits. */
   readonly seed?: string | undefined
+  /** The template it was made from. */
+  readonly template?: string | undefined
+  /** What its pictures are converted to. */
+  readonly outputFormat?: OutputFormat | undefined
   /** The group it is accepted with. */
   readonly group?: string | undefined
   readonly idempotency: Idempotency | undefined
@@ -39,7 +44,7 @@ const headStartMs = (priority: number): number => (priority - 50) * 6_000
 
 /** A new task as `enqueue.lua` takes it. */
 export const textsOf = (task: NewTask): (string | number)[] => {
-  const { clientId, seed, group } = task
+  const { clientId, seed, template, group, outputFormat } = task
   const fields = Object.entries({
     work: task.work,
     priority: task.priority,
@@ -48,6 +53,8 @@ export const textsOf = (task: NewTask): (string | number)[] => {
     metadata: JSON.stringify(task.metadata),
     ...(clientId === undefined ? {} : { clientId }),
     ...(seed === undefined ? {} : { seed }),
+    ...(template === undefined ? {} : { template }),
+    ...(outputFormat === undefined ? {} : { outputFormat: JSON.stringify(outputFormat) }),
     ...(group === undefined ? {} : { group })
   }).flat()
   const need = [needDigest(task.need), JSON.stringify(task.need)]

@@ -1,3 +1,4 @@
+import type { OutputFormat } from '@comfy-balancer/domain/output-format'
 import type { LedgerState } from '@comfy-balancer/domain/task-state'
 
 /** A task as the ledger holds it. Instants are Redis milliseconds. */
@@ -27,7 +28,9 @@ export type TaskRecord = {
   readonly clientId: string | undefined
   readonly metadata: Readonly<Record<string, unknown>>
   readonly seed: string | undefined
+  readonly template: string | undefined
   readonly group: string | undefined
+  readonly outputFormat: OutputFormat | undefined
 }
 
 /** A hash as scripts answer it, in pairs. */
@@ -64,6 +67,8 @@ export const readTaskRecord = (id: string, hash: Readonly<Record<string, string>
     clientId: hash.clientId,
     metadata: JSON.parse(hash.metadata ?? '{}'),
     seed: hash.seed,
-    group: hash.group
+    template: hash.template,
+    group: hash.group,
+    outputFormat: hash.outputFormat === undefined ? undefined : JSON.parse(hash.outputFormat)
   }
 }

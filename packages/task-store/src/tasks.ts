@@ -3,7 +3,7 @@ import type { Problem } from '@comfy-balancer/contract/problem'
 import type { LedgerState } from '@comfy-balancer/domain/task-state'
 import type { ChainableCommander } from 'ioredis'
 import type { StoredOutput } from './manifest.ts'
-import { type NewGroup, type NewTask, textsOf } from './new-task.ts'
+import { type Idempotency, type NewGroup, type NewTask, textsOf } from './new-task.ts'
 import type { RunScript } from './scripts.ts'
 import type { StoreDeps } from './store-deps.ts'
 import { readTaskRecord, type TaskRecord } from './task-record.ts'
@@ -58,6 +58,12 @@ export const createTasks = ({ redis, keys, run }: StoreDeps) => ({
 
   /** Accepts all tasks of a group in one step, or none; the answer's id is the group's. Safe to repeat like `enqueue`. */
   enqueueGroup: (group: NewGroup): Promise<Accepted> => accept(run, group, group.tasks),
+
+  /** The id of the task or group that this very request gave before; undefined when the key is new or another request's. */
+  async accepted(tenant: string, { key, requestHash }: Idempotency): Promise<string | undefined> {
+    const [id, hash] = (await redis.get(keys.idempotency(tenant, key)))?.split(' ') ?? []
+    return hash === requestHash ? id : undefined
+  },
 
   /** The group; undefined when it is not there, or belongs to another tenant. */
   async findGroup(id: string, tenant: string): Promise<GroupRecord | undefined> {

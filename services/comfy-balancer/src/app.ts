@@ -14,6 +14,8 @@ import { nodeRoutes } from '@comfy-balancer/task-api/node-routes'
 import { createOutputSource } from '@comfy-balancer/task-api/output-source'
 import { quarantineRoutes } from '@comfy-balancer/task-api/quarantine-routes'
 import { taskRoutes } from '@comfy-balancer/task-api/task-routes'
+import { readTemplateFolder } from '@comfy-balancer/task-api/templates/template-folder'
+import { createTemplateShelf } from '@comfy-balancer/task-api/templates/template-shelf'
 import { tenantRoutes } from '@comfy-balancer/task-api/tenant-routes'
 import { limitsOf } from '@comfy-balancer/task-store/config'
 import type { Connection } from '@comfy-balancer/task-store/connection'
@@ -36,6 +38,8 @@ export const createApp = async (config: ComfyBalancerConfig, { connection, store
   const hints = await createHints(connection.subscriber, connection.commands, config.REDIS_KEY_PREFIX)
   const registry = createNodeRegistry({ ledger })
   const nodeOutputs = createNodeOutputs(ledger, logger)
+  const reading = { readWorkflow: readRequest, exactText: { membersOf, withLiterals, literalAt } }
+  const sharedTemplates = await readTemplateFolder(config.TEMPLATES_DIR, reading)
   const server = await createServer({
     logger,
     config,
@@ -46,8 +50,8 @@ export const createApp = async (config: ComfyBalancerConfig, { connection, store
   taskRoutes(server, {
     ledger,
     hints,
-    readWorkflow: readRequest,
-    exactText: { membersOf, withLiterals, literalAt },
+    ...reading,
+    templates: createTemplateShelf({ ledger, ...reading, shared: sharedTemplates }),
     knownNodes: registry.known,
     urlRules: egressRulesOf(config),
     outputs: createOutputSource({ store, nodeOutputs }),

@@ -568,7 +568,7 @@ t.test('a list of requests gives a group; each starts from what stands beside th
   const refused = async (body: string) => (await (await post(body)).json()) as Problem
   t.match(await refused(`{"requests":[{"prompt":${workflow()}},{"prompt":{"1":{"class_type":"No","inputs":{}}}}]}`), {
     code: 'no-capable-node',
-    detail: /^requests\/1: /,
+    detail: /^\/requests\/1\/prompt\/1\/class_type: /,
     errors: [{ pointer: '/requests/1/prompt/1/class_type' }]
   })
   t.match(await refused(`{"requests":[{"metadata":{}}]}`), { status: 400, errors: [{ pointer: '/requests/0/prompt' }] })

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url'
 import type { Catalog } from '@comfy-balancer/contract/catalog'
 import type { Endpoint } from '@comfy-balancer/contract/endpoint'
 import * as endpoints from '@comfy-balancer/contract/endpoints'
+import type { Group } from '@comfy-balancer/contract/group'
 import { type Scope, scopes } from '@comfy-balancer/contract/scope'
 import type { Task } from '@comfy-balancer/contract/task'
 import { createLogger } from '@comfy-balancer/service-kit/logger'
@@ -200,11 +201,17 @@ t.test('what belongs to another tenant looks like what was never there, on every
   )
   await redis.zadd(keys.poisons(), Date.now() + 60_000, `mine:${fingerprint}`)
   /** An id of each kind of thing that belongs to a tenant, by the first part of its address. */
-  const foreign: Readonly<Record<string, string>> = { tasks: task.id, quarantine: fingerprint }
+  const group = (await (await post(mine.headers, `{"requests":[${body}]}`)).json()) as Group
+  const foreign: Readonly<Record<string, string>> = {
+    ...{ tasks: task.id, groups: group.id, quarantine: fingerprint, templates: 'film-1' }
+  }
+  const content = JSON.stringify({ input_schema: { properties: {} }, bindings: {}, ...JSON.parse(body) })
+  const putTemplate = () =>
+    fetch(`${url}/api/v1/templates/film-1`, { method: 'PUT', body: content, headers: { ...json, ...mine.headers } })
   /** What belongs to nobody: a tenant's key may see it or its scope decides. */
   const shared = ['nodes', 'tenants']
 
-  const withId = all.filter(({ url }) => url.includes('/:'))
+  const withId = all.filter(({ url, method }) => url.includes('/:') && method !== 'PUT')
   t.ok(withId.length >= 5)
   for (const endpoint of withId) {
     const kind = /^\/api\/v1\/([^/]+)\//.exec(endpoint.url)?.[1] ?? ''
@@ -214,10 +221,11 @@ t.test('what belongs to another tenant looks like what was never there, on every
       t.fail(`${endpoint.url}: say in this test how another tenant's ${kind} comes about`)
       continue
     }
+    if (kind === 'templates') t.equal((await putTemplate()).status, 200)
     const unknown = id.replace(/[0-9]/g, digit => String(9 - Number(digit)))
     const answers = await Promise.all(
       [id, unknown].map(async one => {
-        const answer = await ask(url, endpoint, { ...someParams, id: one, fingerprint: one }, theirs.headers)
+        const answer = await ask(url, endpoint, { ...someParams, id: one, fingerprint: one, name: one }, theirs.headers)
         const { instance: _, requestId: __, ...problem } = (await answer.json()) as Record<string, unknown>
         const headers = [...answer.headers].filter(([name]) => !/^(x-request-id|date|ratelimit.*)$/.test(name))
         return { status: answer.status, problem: JSON.parse(JSON.stringify(problem).replaceAll(one, 'ID')), headers }
@@ -226,12 +234,13 @@ t.test('what belongs to another tenant looks like what was never there, on every
     t.equal(answers[0]?.status, 404, endpoint.schema.operationId)
     t.same(answers[0]?.problem, answers[1]?.problem)
     t.equal(answers[0]?.headers.length, answers[1]?.headers.length)
-    const own = await ask(url, endpoint, { ...someParams, id, fingerprint: id }, mine.headers)
-    t.equal(own.status, 200, `${endpoint.schema.operationId}: its owner gets it`)
+    const own = await ask(url, endpoint, { ...someParams, id, fingerprint: id, name: id }, mine.headers)
+    t.ok(own.ok, `${endpoint.schema.operationId}: its owner gets it`)
     await own.body?.cancel()
   }
 
-  for (const path of ['tasks', 'quarantine']) {
+  await putTemplate()
+  for (const path of ['tasks', 'quarantine', 'templates']) {
     const list = await fetch(`${url}/api/v1/${path}`, { headers: theirs.headers })
     t.same([list.status, ((await list.json()) as { data: object[] }).data], [200, []], path)
   }

@@ -238,10 +238,11 @@ export class Attempt {
 
   #collector(workflow: Workflow, onStored: (outputs: readonly StoredOutput[]) => void): Collector {
     const { comfyui, store, durable, limits, log } = this.#deps
-    const { tenant, attempt } = this.#assignment.record
+    const { tenant, attempt, outputFormat: format } = this.#assignment.record
     const { task, token } = this
     const signal = this.#abort.signal
-    const options = { tenant, task, token, attempt, workflow, maxBytes: limits.maxOutputBytes, durable, signal }
+    const maxBytes = limits.maxOutputBytes
+    const options = { tenant, task, token, attempt, workflow, format, maxBytes, durable, signal }
     return createCollector(options, { http: comfyui.http, store, onStored, log })
   }
 

@@ -2,6 +2,7 @@ import type { ComfyUiHttp } from '@comfy-balancer/comfyui/http'
 import { mediaTypeOf } from '@comfy-balancer/comfyui/media-type'
 import { type FoundOutput, findOutputs } from '@comfy-balancer/comfyui/outputs'
 import type { Verdict } from '@comfy-balancer/comfyui/verdict'
+import type { OutputFormat } from '@comfy-balancer/domain/output-format'
 import type { Workflow } from '@comfy-balancer/domain/workflow'
 import type { Log } from '@comfy-balancer/service-kit/log'
 import type { ObjectStore } from '@comfy-balancer/storage/object-store'
@@ -20,6 +21,8 @@ export type CollectorOptions = {
   readonly token: string
   readonly attempt: number
   readonly workflow: Workflow
+  /** What PNG pictures are converted to; undefined when they stay as they are. */
+  readonly format: OutputFormat | undefined
   readonly maxBytes: number
   /** Whether what is stored outlives this node. */
   readonly durable: boolean
@@ -49,7 +52,7 @@ export const createCollector = (options: CollectorOptions, { http, store, log, o
     if (known.has(key) || options.signal.aborted) return
     known.add(key)
     const index = stored.length
-    const filename = found.source === 'text' ? `${index}.txt` : found.filename
+    const filename = nameOf(found, index, formatOf(found))
     const { tenant, task, token, attempt, durable } = options
     const path = outputPath({ tenant, taskId: task, token, index, filename })
     const { mediaType, bytes, sha256 } = await untilStored(() => put(path, found, filename), options.signal, log)
@@ -57,6 +60,8 @@ export const createCollector = (options: CollectorOptions, { http, store, log, o
     stored.push({ attempt, index, path, filename, mediaType, bytes, sha256, graphNode, kind, durable })
     onStored([...stored])
   }
+
+  const formatOf = (found: FoundOutput) => (isConvertible(found) ? options.format : undefined)
 
   const put = async (path: string, found: FoundOutput, filename: string) => {
     const { maxBytes, signal } = options
@@ -67,7 +72,8 @@ export const createCollector = (options: CollectorOptions, { http, store, log, o
   const open = async (found: FoundOutput, filename: string) => {
     if (found.source === 'text') return { bytes: Buffer.from(found.text), mediaType: 'text/plain; charset=utf-8' }
     if (found.source === 'websocket') return { bytes: found.bytes, mediaType: found.mediaType }
-    const answer = await http.view(found)
+    const convertTo = formatOf(found)
+    const answer = await http.view(found, convertTo ? { convertTo } : {})
     if (answer.status !== 200) {
       answer.body.destroy()
       throw new OutputMissing(`ComfyUI answered ${answer.status} for ${filename}`)
@@ -107,6 +113,13 @@ export const createCollector = (options: CollectorOptions, { http, store, log, o
     /** Resolves when nothing is being fetched any more. */
     idle: (): Promise<void> => chain
   }
+}
+
+const isConvertible = (found: FoundOutput): boolean => found.source === 'file' && /\.png$/i.test(found.filename)
+
+const nameOf = (found: FoundOutput, index: number, format: OutputFormat | undefined): string => {
+  if (found.source === 'text') return `${index}.txt`
+  return format ? found.filename.replace(/\.png$/i, `.${format.format}`) : found.filename
 }
 
 /** What tells an output from others when it is reported twice. A graph node may well say the same text several times. */
