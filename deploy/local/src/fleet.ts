@@ -133,6 +133,7 @@ const environment = ({ redisUrl, folder, env }: FleetOptions, logdyPort: number 
   ...Object.fromEntries(otherWaysToRedis.map(name => [name, undefined])),
   REDIS_URL: redisUrl,
   METRICS_PORT: '0',
+  TEMPLATES_DIR: join(root, 'deploy/templates'),
   OUTPUT_STORE: `folder:${join(folder, 'outputs')}`,
   ...(logdyPort === undefined ? {} : { LOG_LOGDY_HOST: '127.0.0.1', LOG_LOGDY_PORT: String(logdyPort) }),
   ...env
