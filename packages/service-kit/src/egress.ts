@@ -1,6 +1,7 @@
 import { Client, type Dispatcher } from 'undici'
 import { createAddressCheck, type EgressRules, urlFault } from './egress-rules.ts'
 import { BlockedAddress, createGuardedConnect, type Resolve } from './guarded-connect.ts'
+import { withinLimit } from './within-limit.ts'
 
 /**
  * Why nothing was fetched. `blocked`: the URL, or where it leads, is not allowed; `unreachable`: no whole answer in time; `too-large`: more
@@ -35,19 +36,33 @@ export type FetchedFile = { readonly bytes: Buffer; readonly mediaType: string |
 /** Gives a fetch up, and bounds it further than the egress does. */
 export type FetchBounds = { readonly signal?: AbortSignal | undefined; readonly maxBytes?: number | undefined }
 
-/** The only way to fetch what a caller names. */
+/** A message to a caller's server, and what gives it up. */
+export type Message = {
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: string
+  readonly signal?: AbortSignal | undefined
+}
+
+/** What a caller's server said to a message; its body is not read. */
+export type MessageAnswer = { readonly status: number; readonly retryAfter: string | undefined }
+
+/** The only way to call what a caller names. */
 export type Egress = ReturnType<typeof createEgress>
 
 const maxRedirects = 3
 const redirects: ReadonlySet<number> = new Set([301, 302, 303, 307, 308])
 
-const headers = { accept: '*/*', 'accept-encoding': 'identity', 'user-agent': 'comfy-balancer' }
+const userAgent = 'comfy-balancer'
+const headers = { accept: '*/*', 'accept-encoding': 'identity', 'user-agent': userAgent }
+
+type Request = Pick<Dispatcher.RequestOptions, 'method' | 'headers' | 'body' | 'signal'>
 
 type Redirect = { readonly to: string }
 
 /**
- * Fetches files from the URLs of callers without reaching what only this machine can: only allowed schemes, ports and addresses, checked
- * again at each of at most three redirects, no proxy, no headers of callers, no compression, no more bytes or time than allowed.
+ * Fetches files from the URLs of callers, and posts to them, without reaching what only this machine can: only allowed schemes, ports
+ * and addresses, checked again at each of at most three redirects, no proxy, no headers of callers, no compression, no more bytes or time
+ * than allowed.
  */
 export const createEgress = ({ connectMs = 5_000, totalMs = 15_000, ...options }: EgressOptions) => {
   const connect = createGuardedConnect(createAddressCheck(options.allowPrivateCidrs), {
@@ -56,20 +71,25 @@ export const createEgress = ({ connectMs = 5_000, totalMs = 15_000, ...options }
   })
   const closing = new AbortController()
 
-  const get = async (url: string, maxBytes: number, signal: AbortSignal): Promise<FetchedFile | Redirect> => {
+  const call = async <T>(url: string, request: Request, read: (answer: Dispatcher.ResponseData) => Promise<T>) => {
     const fault = urlFault(url, options)
     if (fault !== undefined) throw new EgressError('blocked', `the URL ${fault}`)
     const { origin, pathname, search } = new URL(url)
     const client = new Client(origin, { connect, headersTimeout: totalMs, bodyTimeout: totalMs })
     try {
-      const answer = await client.request({ method: 'GET', path: pathname + search, headers, signal })
+      const answer = await client.request({ ...request, path: pathname + search })
       answer.body.on('error', () => {})
-      if (redirects.has(answer.statusCode)) return { to: targetOfRedirect(answer, url) }
-      return { bytes: await readFile(answer, maxBytes), url, mediaType: textOf(answer.headers['content-type']) }
+      return await read(answer)
     } finally {
       void client.destroy()
     }
   }
+
+  const get = (url: string, maxBytes: number, signal: AbortSignal): Promise<FetchedFile | Redirect> =>
+    call(url, { method: 'GET', headers, signal }, async answer => {
+      if (redirects.has(answer.statusCode)) return { to: targetOfRedirect(answer, url) }
+      return { bytes: await readFile(answer, maxBytes), url, mediaType: textOf(answer.headers['content-type']) }
+    })
 
   const follow = async (text: string, maxBytes: number, signal: AbortSignal): Promise<FetchedFile> => {
     let url = text
@@ -81,27 +101,27 @@ export const createEgress = ({ connectMs = 5_000, totalMs = 15_000, ...options }
     throw new EgressError('not-ok', `the URL redirects more than ${maxRedirects} times`)
   }
 
+  const guarded = async <T>(signal: AbortSignal | undefined, work: (limit: AbortSignal) => Promise<T>): Promise<T> => {
+    try {
+      return await withinLimit(totalMs, [signal, closing.signal], work)
+    } catch (error) {
+      signal?.throwIfAborted()
+      throw failure(error)
+    }
+  }
+
   return {
     /** The file behind a URL, in memory. Throws EgressError, or the reason of the caller's signal. */
-    async fetch(url: string, { signal, maxBytes = options.maxBytes }: FetchBounds = {}): Promise<FetchedFile> {
-      signal?.throwIfAborted()
-      const limit = new AbortController()
-      if (closing.signal.aborted) limit.abort()
-      const giveUp = () => limit.abort()
-      // A timer, for Node 20 may collect an AbortSignal.timeout inside AbortSignal.any before it fires.
-      const timer = setTimeout(giveUp, totalMs)
-      for (const other of [signal, closing.signal]) other?.addEventListener('abort', giveUp)
-      try {
-        return await follow(url, Math.min(maxBytes, options.maxBytes), limit.signal)
-      } catch (error) {
-        signal?.throwIfAborted()
-        throw failure(error)
-      } finally {
-        clearTimeout(timer)
-        for (const other of [signal, closing.signal]) other?.removeEventListener('abort', giveUp)
-      }
-    },
-    /** Gives up what is being fetched. */
+    fetch: (url: string, { signal, maxBytes = options.maxBytes }: FetchBounds = {}): Promise<FetchedFile> =>
+      guarded(signal, limit => follow(url, Math.min(maxBytes, options.maxBytes), limit)),
+
+    /** Posts a message, follows no redirect and answers with the status. Throws as `fetch` does. */
+    post: (url: string, { headers, body, signal }: Message): Promise<MessageAnswer> =>
+      guarded(signal, limit =>
+        call(url, { method: 'POST', headers: { ...headers, 'user-agent': userAgent }, body, signal: limit }, headOf)
+      ),
+
+    /** Gives up what is under way. */
     close: (): void => closing.abort()
   }
 }
@@ -111,6 +131,11 @@ const targetOfRedirect = ({ headers }: Dispatcher.ResponseData, from: string): s
   if (location !== undefined && URL.canParse(location, from)) return new URL(location, from).href
   throw new EgressError('not-ok', 'the URL redirects to nowhere')
 }
+
+const headOf = async ({ statusCode, headers }: Dispatcher.ResponseData): Promise<MessageAnswer> => ({
+  status: statusCode,
+  retryAfter: textOf(headers['retry-after'])
+})
 
 const textOf = (header: string | string[] | undefined): string | undefined =>
   Array.isArray(header) ? header[0] : header

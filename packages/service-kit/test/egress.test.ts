@@ -332,3 +332,41 @@ t.test('the URLs of a workflow are known, and refused, without the network', asy
     { pointer: '/prompt', code: 'too-many-input-urls' }
   ])
 })
+
+t.test(
+  'a message is posted once, with its bytes and headers; a redirect is its answer, and no body is waited for',
+  async t => {
+    const bodies: string[] = []
+    const { egress, url, headersSeen, asked } = await open(
+      t,
+      async (request, reply) => {
+        let text = ''
+        for await (const chunk of request) text += chunk
+        bodies.push(text)
+        if (request.url === '/moved') return void reply.writeHead(302, { location: '/secret' }).end()
+        if (request.url === '/busy') return void reply.writeHead(429, { 'retry-after': '7' }).end()
+        reply.writeHead(200).write('the first part of an endless answer')
+      },
+      home
+    )
+    const message = { headers: { 'content-type': 'application/json', 'webhook-id': 'm1' }, body: '{"a":"\u00e9"}' }
+    t.same(await egress.post(`${url}/endless`, message), { status: 200, retryAfter: undefined })
+    t.same(await egress.post(`${url}/moved`, message), { status: 302, retryAfter: undefined })
+    t.same(await egress.post(`${url}/busy`, message), { status: 429, retryAfter: '7' })
+    t.same(asked, ['/endless', '/moved', '/busy'])
+    t.same(bodies, [message.body, message.body, message.body])
+    t.match(headersSeen[0], { 'webhook-id': 'm1', 'content-length': '10', 'user-agent': 'comfy-balancer' })
+    egress.close()
+    t.equal(await refusal(t, egress.post(url, message)), 'unreachable')
+  }
+)
+
+t.test('a message reaches no private address, whatever its name resolved to when it was accepted', async t => {
+  const rebinding = answering(['93.184.216.34', '127.0.0.1'])
+  const { egress, port, asked } = await open(t, (_, reply) => reply.end(secret), { resolve: rebinding })
+  const message = { headers: {}, body: '{}' }
+  for (const host of ['127.0.0.1', '[::1]', '2130706433', 'rebound.example']) {
+    t.equal(await refusal(t, egress.post(`http://${host}:${port}/`, message)), 'blocked', host)
+  }
+  t.same(asked, [])
+})
