@@ -10,6 +10,14 @@ import { Fingerprint, QuarantineList } from './quarantine.ts'
 import { Task, TaskId, TaskList, TaskState } from './task.ts'
 import { Preview, PreviewRequest, Template, TemplateContent, TemplateList, TemplateName } from './template.ts'
 import { Tenant, TenantLimits, TenantName } from './tenant.ts'
+import {
+  DeliveryId,
+  DeliveryState,
+  WebhookDelivery,
+  WebhookDeliveryList,
+  WebhookSecret,
+  WebhookSecretRequest
+} from './webhook.ts'
 
 const problems = {
   400: ref(Problem),
@@ -281,6 +289,53 @@ export const previewTemplate = {
     params: TemplateParams,
     body: ref(PreviewRequest),
     response: { 200: ref(Preview), 413: ref(Problem), 415: ref(Problem), ...problems }
+  }
+} as const satisfies Endpoint
+
+export const listWebhookDeliveries = {
+  method: 'GET',
+  url: '/api/v1/webhook-deliveries',
+  scope: 'tasks:read',
+  schema: {
+    operationId: 'listWebhookDeliveries',
+    summary: 'What became of events for webhooks, newest task first',
+    tags: ['webhooks'],
+    querystring: Type.Object(
+      {
+        task: Type.Optional(TaskId),
+        state: Type.Optional(DeliveryState),
+        limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 200, default: 50 })),
+        cursor: Type.Optional(Type.String({ maxLength: 256, description: 'nextCursor of the page before' }))
+      },
+      { additionalProperties: false }
+    ),
+    response: { 200: ref(WebhookDeliveryList), ...problems }
+  }
+} as const satisfies Endpoint
+
+export const redeliverWebhook = {
+  method: 'POST',
+  url: '/api/v1/webhook-deliveries/:id/redeliver',
+  scope: 'tasks:write',
+  schema: {
+    operationId: 'redeliverWebhook',
+    summary: 'Post an event again, at once and with a retry schedule of its own, whatever became of it before',
+    tags: ['webhooks'],
+    params: Type.Object({ id: DeliveryId }),
+    response: { 202: ref(WebhookDelivery), ...problems }
+  }
+} as const satisfies Endpoint
+
+export const putWebhookSecret = {
+  method: 'PUT',
+  url: '/api/v1/webhook-secret',
+  scope: 'tasks:write',
+  schema: {
+    operationId: 'putWebhookSecret',
+    summary: 'Choose or renew the secret that webhooks are signed with; it is shown in this answer only',
+    tags: ['webhooks'],
+    body: ref(WebhookSecretRequest),
+    response: { 200: ref(WebhookSecret), 413: ref(Problem), 415: ref(Problem), ...problems }
   }
 } as const satisfies Endpoint
 

@@ -1,6 +1,7 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { named, ref } from './endpoint.ts'
 import { Params, References, TemplateName } from './template.ts'
+import { Webhook } from './webhook.ts'
 
 const shot = {
   prompt: Type.Optional(
@@ -32,6 +33,7 @@ const shot = {
   deadlineSeconds: Type.Optional(
     Type.Integer({ minimum: 1, maximum: 604_800, description: 'From acceptance to the end' })
   ),
+  webhook: Type.Optional(ref(Webhook)),
   nodeSelector: Type.Optional(
     Type.Record(Type.String({ maxLength: 64 }), Type.String({ maxLength: 256 }), {
       maxProperties: 16,

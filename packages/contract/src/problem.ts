@@ -16,7 +16,7 @@ export const problemTable = {
   'payload-too-large': { status: 413, title: 'The request is too large' },
   'unsupported-media-type': { status: 415, title: 'The request body must be JSON' },
   'workflow-invalid': { status: 422, title: 'The workflow cannot run' },
-  'input-url-blocked': { status: 422, title: 'An input URL may not be fetched' },
+  'input-url-blocked': { status: 422, title: 'A URL in the request may not be called' },
   'no-capable-node': { status: 422, title: 'No node has what the workflow needs' },
   'workflow-quarantined': { status: 422, title: 'The workflow took ComfyUI down and is refused for a while' },
   'idempotency-key-reused': { status: 422, title: 'The idempotency key belongs to another request' },

@@ -18,6 +18,14 @@ import {
   TemplateList
 } from './template.ts'
 import { Tenant, TenantLimits } from './tenant.ts'
+import {
+  Webhook,
+  WebhookDelivery,
+  WebhookDeliveryList,
+  WebhookMessage,
+  WebhookSecret,
+  WebhookSecretRequest
+} from './webhook.ts'
 
 /** Every named shape, in an order in which each stands after those it refers to. A server registers them all. */
 export const schemas = [
@@ -28,6 +36,12 @@ export const schemas = [
   Task,
   TaskList,
   TaskEvent,
+  Webhook,
+  WebhookMessage,
+  WebhookDelivery,
+  WebhookDeliveryList,
+  WebhookSecretRequest,
+  WebhookSecret,
   GroupCounts,
   Group,
   ParamSchema,

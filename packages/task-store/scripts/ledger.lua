@@ -14,11 +14,12 @@ local function field(id, name)
   return redis.call('HGET', K.task .. id, name) or ''
 end
 
--- Appends one journal entry, raises the version and tells readers that there is something to read.
+-- Appends one journal entry, raises the version and tells readers that there is something to read. What a webhook waits for goes into
+-- the outbox as well.
 local function record(id, event, reason)
   local key = K.task .. id
   local version = redis.call('HINCRBY', key, 'version', 1)
-  local t = redis.call('HMGET', key, 'state', 'attempt', 'node')
+  local t = redis.call('HMGET', key, 'state', 'attempt', 'node', 'webhookEvents', 'webhookUrl', 'tenant')
   local entry = {
     type = event, taskId = id, version = version, at = now, state = SHOWN[t[1]] or t[1],
     attempt = tonumber(t[2]) or 0, node = t[3] or cjson.null, reason = reason
@@ -26,6 +27,10 @@ local function record(id, event, reason)
   redis.call('RPUSH', K.journal .. id, cjson.encode(entry))
   redis.call('LTRIM', K.journal .. id, -64, -1)
   redis.call('PUBLISH', K.events, id .. ' ' .. version .. ' ' .. t[1])
+  if t[4] and string.find(t[4], ' ' .. event .. ' ', 1, true) then
+    redis.call('RPUSH', K.outbox, cjson.encode({ event = entry, url = t[5], tenant = t[6] }))
+    redis.call('PUBLISH', K.wakeOutbox, id)
+  end
 end
 
 local function models_of(need)

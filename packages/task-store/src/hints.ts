@@ -13,14 +13,20 @@ export type Hints = Awaited<ReturnType<typeof createHints>>
 export const createHints = async (subscriber: Redis, publisher: Redis, prefix: string) => {
   const keys = createKeys(prefix)
   const emitter = new EventEmitter().setMaxListeners(0)
-  const channels = { events: keys.events(), progress: keys.progress(), dispatch: keys.wakeDispatch() }
+  const channels = {
+    events: keys.events(),
+    progress: keys.progress(),
+    dispatch: keys.wakeDispatch(),
+    outbox: keys.wakeOutbox()
+  }
   subscriber.on('message', (channel: string, message: string) => {
     if (channel === channels.events) emitTask(emitter, message)
     else if (channel === channels.dispatch) emitter.emit('dispatch')
+    else if (channel === channels.outbox) emitter.emit('outbox')
     else if (channel === channels.progress) emitProgress(emitter, message)
     else emitter.emit(channel)
   })
-  await subscriber.subscribe(channels.events, channels.progress, channels.dispatch)
+  await subscriber.subscribe(...Object.values(channels))
 
   const on = (event: string, listener: (...args: never[]) => void): (() => void) => {
     emitter.on(event, listener as (...args: unknown[]) => void)
@@ -36,6 +42,9 @@ export const createHints = async (subscriber: Redis, publisher: Redis, prefix: s
 
     /** There may be something to dispatch. */
     onDispatch: (listener: () => void) => on('dispatch', listener),
+
+    /** There is something in the outbox. */
+    onOutbox: (listener: () => void) => on('outbox', listener),
 
     /** The slot or the attempt of a node changed. */
     async onNode(node: string, listener: () => void) {

@@ -77,6 +77,16 @@ export const keyNames = {
   idempotency: 'idempotency:',
   /** hash: learned seconds of one need */
   stats: 'stats:',
+  /** list: events (JSON) that webhooks wait for and delivery has not taken over */
+  outbox: 'outbox',
+  /** hash: one event on its way to a webhook, by task and version */
+  delivery: 'delivery:',
+  /** zset: versions of a task's events that its webhook has not taken, by version */
+  undelivered: 'undelivered:',
+  /** zset: a tenant's deliveries by task and version; all scores are 0 */
+  deliveries: 'deliveries:',
+  /** string: the secrets (JSON) that a tenant's webhooks are signed with, newest first */
+  webhookSecrets: 'webhook-secrets:',
   /** string: the balancer that showed itself last, gone when none did for a while */
   balancer: 'balancer',
   /** string: somebody does this work, or did so lately */
@@ -85,6 +95,8 @@ export const keyNames = {
   wake: 'wake:',
   /** channel: there may be something to dispatch */
   wakeDispatch: 'wake-dispatch',
+  /** channel: there is something in the outbox */
+  wakeOutbox: 'wake-outbox',
   /** channel: `task version state`, there is a new journal entry */
   events: 'events',
   /** channel: progress of running tasks, never stored */

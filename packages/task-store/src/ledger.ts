@@ -1,6 +1,7 @@
 import type { Redis } from 'ioredis'
 import { type ApiKeys, createApiKeys } from './api-keys.ts'
 import { type Attempts, createAttempts } from './attempts.ts'
+import { createDeliveries, type Deliveries } from './deliveries.ts'
 import { createKeys } from './keys.ts'
 import { defaultLimits, type Limits } from './limits.ts'
 import { createNodes, type Nodes } from './nodes.ts'
@@ -12,6 +13,7 @@ import { createTemplates, type Templates } from './templates.ts'
 import { createTenants, type Tenants } from './tenants.ts'
 import { createTurns, type Turns } from './turns.ts'
 import { createWaiting, type Waiting } from './waiting.ts'
+import { createWebhookSecrets, type WebhookSecrets } from './webhook-secrets.ts'
 
 /** Tasks, queues, slots and nodes in Redis. Everything that changes goes through one script per transition. */
 export type Ledger = {
@@ -25,6 +27,8 @@ export type Ledger = {
   readonly apiKeys: ApiKeys
   readonly turns: Turns
   readonly templates: Templates
+  readonly deliveries: Deliveries
+  readonly webhookSecrets: WebhookSecrets
   readonly limits: Limits
   readonly prefix: string
 }
@@ -46,6 +50,8 @@ export const createLedger = (redis: Redis, prefix = '{cb}:', limits: Limits = de
     apiKeys: createApiKeys(deps, tenants),
     turns: createTurns(deps),
     templates: createTemplates(deps),
+    deliveries: createDeliveries(deps),
+    webhookSecrets: createWebhookSecrets(deps),
     limits,
     prefix
   }

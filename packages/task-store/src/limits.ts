@@ -17,6 +17,8 @@ export type Limits = {
   /** How long needs and what was learned about them are kept after their last use; longer than any task may wait. */
   readonly keepNeedMs: number
   readonly idempotencyMs: number
+  /** How long an event is kept for a webhook that does not take it; longer than any schedule of retries. */
+  readonly keepOwedMs: number
   /** Tasks that may wait in all. */
   readonly maxQueued: number
   /** Tasks of one tenant that a listing reaches. */
@@ -49,6 +51,7 @@ export const defaultLimits: Limits = {
   keepNodeMs: 24 * hour,
   keepNeedMs: 15 * 24 * hour,
   idempotencyMs: 24 * hour,
+  keepOwedMs: 15 * 24 * hour,
   maxQueued: 100_000,
   maxListed: 10_000,
   maxTemplates: 1_000,

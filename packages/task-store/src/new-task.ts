@@ -25,6 +25,8 @@ export type NewTask = {
   readonly outputFormat?: OutputFormat | undefined
   /** The group it is accepted with. */
   readonly group?: string | undefined
+  /** Where its events are posted to, and which. */
+  readonly webhook?: { readonly url: string; readonly events: readonly string[] } | undefined
   readonly idempotency: Idempotency | undefined
 }
 
@@ -44,7 +46,7 @@ const headStartMs = (priority: number): number => (priority - 50) * 6_000
 
 /** A new task as `enqueue.lua` takes it. */
 export const textsOf = (task: NewTask): (string | number)[] => {
-  const { clientId, seed, template, group, outputFormat } = task
+  const { clientId, seed, template, group, outputFormat, webhook } = task
   const fields = Object.entries({
     work: task.work,
     priority: task.priority,
@@ -55,7 +57,8 @@ export const textsOf = (task: NewTask): (string | number)[] => {
     ...(seed === undefined ? {} : { seed }),
     ...(template === undefined ? {} : { template }),
     ...(outputFormat === undefined ? {} : { outputFormat: JSON.stringify(outputFormat) }),
-    ...(group === undefined ? {} : { group })
+    ...(group === undefined ? {} : { group }),
+    ...(webhook && { webhookUrl: webhook.url, webhookEvents: ` ${webhook.events.join(' ')} ` })
   }).flat()
   const need = [needDigest(task.need), JSON.stringify(task.need)]
   const order = [headStartMs(task.priority), task.deadlineSeconds * 1000]

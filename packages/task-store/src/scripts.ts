@@ -21,7 +21,11 @@ const scriptFlags = {
   suspect: 'allow-oom',
   drain: 'allow-oom',
   pardon: 'allow-oom',
-  meter: 'allow-oom'
+  meter: 'allow-oom',
+  deliver: 'allow-oom',
+  delivered: 'allow-oom',
+  redeliver: 'allow-oom',
+  'webhook-secret': 'allow-oom'
 } as const
 
 export type ScriptName = keyof typeof scriptFlags

@@ -2,6 +2,7 @@ import type { TaskEvent } from '@comfy-balancer/contract/event'
 import type { Problem } from '@comfy-balancer/contract/problem'
 import type { LedgerState } from '@comfy-balancer/domain/task-state'
 import type { ChainableCommander } from 'ioredis'
+import { readEvent } from './journal-entry.ts'
 import type { StoredOutput } from './manifest.ts'
 import { type Idempotency, type NewGroup, type NewTask, textsOf } from './new-task.ts'
 import type { RunScript } from './scripts.ts'
@@ -111,10 +112,7 @@ export const createTasks = ({ redis, keys, run }: StoreDeps) => ({
   /** The journal's entries after a version, oldest first; at most the last 64 are kept. */
   async journal(id: string, afterVersion: number): Promise<TaskEvent[]> {
     const entries = await redis.lrange(keys.journal(id), 0, -1)
-    return entries
-      .map(text => JSON.parse(text) as Omit<TaskEvent, 'at'> & { at: number })
-      .filter(entry => entry.version > afterVersion)
-      .map(entry => ({ ...entry, at: new Date(entry.at).toISOString() }))
+    return entries.map(text => readEvent(JSON.parse(text))).filter(event => event.version > afterVersion)
   },
 
   /** Ids of a tenant's tasks, newest first, from the one before the given id on. */
