@@ -12,6 +12,7 @@ import { uuidv7obj } from 'uuidv7'
 import type { TaskApiDeps } from './deps.ts'
 import { fromLedger } from './ledger-errors.ts'
 import { allowanceOf, refusalOf } from './not-accepted.ts'
+import { webhookOf } from './requested-webhook.ts'
 import { invalidWorkflow, runnableOf, summaryOf } from './runnable.ts'
 import { inShot, type Shot, shotsOf, withPlaces } from './shots.ts'
 import { variantsOf } from './variants.ts'
@@ -89,6 +90,7 @@ const tasksOf = async (deps: TaskApiDeps, caller: Caller, shots: readonly Shot[]
 const shotTasks = async (deps: TaskApiDeps, caller: Caller, shot: Shot, before: number): Promise<NewTask[]> => {
   const { body } = shot
   const metadata = metadataOf(body)
+  const webhook = webhookOf(body, deps)
   const runnable = await runnableOf(deps, caller, shot)
   const { workflow, template, outputFormat, origins, count = 1 } = runnable
   if (before + count > deps.maxGroupTasks) throw tooMany(deps.maxGroupTasks, body)
@@ -112,6 +114,7 @@ const shotTasks = async (deps: TaskApiDeps, caller: Caller, shot: Shot, before: 
     deadlineSeconds: body.deadlineSeconds ?? deps.defaults.deadlineSeconds,
     clientId: body.client_id,
     metadata,
+    webhook,
     idempotency: undefined
   }))
 }

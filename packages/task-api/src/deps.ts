@@ -31,7 +31,7 @@ export type TaskApiDeps = {
   readonly templates: TemplateShelf
   /** Every node of the last day, healthy or not. */
   readonly knownNodes: () => Promise<readonly KnownNode[]>
-  /** Which URLs of callers may be fetched as inputs. */
+  /** Which URLs of callers may be called: inputs and webhooks. */
   readonly urlRules: EgressRules
   /** Where the bytes of outputs come from. */
   readonly outputs: OutputSource

@@ -9,7 +9,7 @@ import type { App } from '@comfy-balancer/service-kit/server'
 import type { FoundTask } from '@comfy-balancer/task-store/tasks'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { accept } from './accept.ts'
-import { readCursor, writeCursor } from './cursor.ts'
+import { taskCursor } from './cursor.ts'
 import type { TaskApiDeps } from './deps.ts'
 import { findTask, missingTask } from './find-task.ts'
 import { followRoute } from './follow-route.ts'
@@ -19,11 +19,12 @@ import { outputRoute } from './output-route.ts'
 import { viewTask } from './task-view.ts'
 import { templateRoutes } from './templates/template-routes.ts'
 import { createWaits } from './waits.ts'
+import { webhookRoutes } from './webhook-routes.ts'
 
 /** A caller polls again after so many seconds; long polls and events tell sooner. */
 const retryAfterSeconds = 1
 
-/** Adds everything under `/api/v1` that is about tasks. */
+/** Adds everything under `/api/v1` that is about tasks and their webhooks. */
 export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
   const { ledger } = deps
   const waits = createWaits(deps)
@@ -76,7 +77,7 @@ export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
 
   route(app, listTasks, async request => {
     const { state, template, group, limit = 50, cursor } = request.query
-    const before = cursor === undefined ? undefined : readCursor(cursor)
+    const before = cursor === undefined ? undefined : taskCursor.read(cursor)
     const { tenant } = request.caller
     const members = group === undefined ? undefined : (await findGroup(deps, request.caller, group)).group.tasks
     return fromLedger(listPage(deps, { tenant, state, template, members, limit, before }))
@@ -92,6 +93,7 @@ export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
   templateRoutes(app, deps)
   followRoute(app, deps, waits)
   outputRoute(app, deps)
+  webhookRoutes(app, deps)
 }
 
 /** Reads `Prefer: wait=N` (RFC 7240); 0 without it, 60 at most. */
@@ -138,7 +140,7 @@ const listPage = async ({ ledger }: TaskApiDeps, page: Page) => {
     }
   }
   const data = await Promise.all(found.map(record => viewTask(ledger, record)))
-  return { data, nextCursor: isMore || found.length === limit ? writeCursor(last) : null }
+  return { data, nextCursor: isMore || found.length === limit ? taskCursor.write(last) : null }
 }
 
 const isWanted = (record: FoundTask, { state, template }: Page): boolean =>

@@ -14,6 +14,7 @@ import { nodeRoutes } from '@comfy-balancer/task-api/node-routes'
 import { createOutputSource } from '@comfy-balancer/task-api/output-source'
 import { quarantineRoutes } from '@comfy-balancer/task-api/quarantine-routes'
 import { taskRoutes } from '@comfy-balancer/task-api/task-routes'
+import { viewTask } from '@comfy-balancer/task-api/task-view'
 import { readTemplateFolder } from '@comfy-balancer/task-api/templates/template-folder'
 import { createTemplateShelf } from '@comfy-balancer/task-api/templates/template-shelf'
 import { tenantRoutes } from '@comfy-balancer/task-api/tenant-routes'
@@ -21,6 +22,7 @@ import { limitsOf } from '@comfy-balancer/task-store/config'
 import type { Connection } from '@comfy-balancer/task-store/connection'
 import { createHints } from '@comfy-balancer/task-store/hints'
 import { createLedger } from '@comfy-balancer/task-store/ledger'
+import { startWebhooks } from '@comfy-balancer/webhooks/webhooks'
 import type { ComfyBalancerConfig } from './config.ts'
 import { version } from './version.ts'
 
@@ -75,7 +77,15 @@ export const createApp = async (config: ComfyBalancerConfig, { connection, store
       as: { balancer }
     })
     const sweep = store && startOutputSweep({ ledger, store, node: undefined, log: logger })
-    stopLoops = () => Promise.all([stopDispatch(), sweep?.stop()])
+    const stopWebhooks = startWebhooks(config, {
+      connection,
+      ledger,
+      hints,
+      urlRules: egressRulesOf(config),
+      viewOf: record => viewTask(ledger, record),
+      log: logger
+    })
+    stopLoops = () => Promise.all([stopDispatch(), sweep?.stop(), stopWebhooks()])
   }
 
   const steps = [

@@ -6,6 +6,7 @@ import { serviceConfig, serviceRule } from '@comfy-balancer/service-kit/service-
 import { storeConfig, storeRule } from '@comfy-balancer/service-kit/store-config'
 import { taskApiConfig } from '@comfy-balancer/task-api/config'
 import { ledgerConfig } from '@comfy-balancer/task-store/config'
+import { webhookConfig, webhookRule } from '@comfy-balancer/webhooks/config'
 import { type Static, Type } from '@sinclair/typebox'
 
 /** Every variable that comfy-balancer reads. */
@@ -17,6 +18,7 @@ export const ComfyBalancerConfig = Type.Object({
   ...taskApiConfig,
   ...storeConfig,
   ...egressConfig,
+  ...webhookConfig,
   BALANCER_ID: Type.Optional(
     Type.String({
       pattern: '^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$',
@@ -28,4 +30,4 @@ export type ComfyBalancerConfig = Static<typeof ComfyBalancerConfig>
 
 /** Reads the configuration from the environment. Throws ConfigError with every fault. */
 export const readComfyBalancerConfig = (env: NodeJS.ProcessEnv): ComfyBalancerConfig =>
-  readConfig(ComfyBalancerConfig, env, [serviceRule, redisRule, egressRule, storeRule])
+  readConfig(ComfyBalancerConfig, env, [serviceRule, redisRule, egressRule, storeRule, webhookRule])

@@ -6,6 +6,7 @@ import type { Catalog } from '@comfy-balancer/contract/catalog'
 import type { Group } from '@comfy-balancer/contract/group'
 import { type Problem, problem } from '@comfy-balancer/contract/problem'
 import type { Task, TaskList } from '@comfy-balancer/contract/task'
+import type { WebhookDeliveryList } from '@comfy-balancer/contract/webhook'
 import { createLogger } from '@comfy-balancer/service-kit/logger'
 import { type ObjectStore, StorageError } from '@comfy-balancer/storage/object-store'
 import { connect } from '@comfy-balancer/task-store/connection'
@@ -719,3 +720,87 @@ t.test('when the ledger is away the answer is an honest 503', async t => {
   t.equal((await fetch(`${url}/livez`)).status, 200)
   t.equal((await fetch(`${url}/readyz`)).status, 503)
 })
+
+t.test(
+  'a webhook is taken with its events or refused; its deliveries are listed and repeated, its secret is shown once',
+  async t => {
+    const { url, ledger, post, accepted } = await open(t)
+    const withWebhook = (webhook: unknown) => `{"prompt":${workflow()},"webhook":${JSON.stringify(webhook)}}`
+    const refused: [webhook: unknown, status: number, pointer: string][] = [
+      [{ url: 'http://127.0.0.1/x' }, 422, '/webhook/url'],
+      [{ url: 'http://[::ffff:169.254.169.254]/' }, 422, '/webhook/url'],
+      [{ url: 'https://a:b@example.com/' }, 422, '/webhook/url'],
+      [{ url: 'https://example.com:22/' }, 422, '/webhook/url'],
+      [{ url: 'file:///etc/passwd' }, 422, '/webhook/url'],
+      [{ url: 'nonsense' }, 422, '/webhook/url'],
+      [{ url: '' }, 400, '/webhook/url'],
+      [{ url: `https://example.com/${'x'.repeat(3_000)}` }, 400, '/webhook/url'],
+      [{ url: 'https://example.com/', events: ['task.progress'] }, 400, '/webhook/events/0'],
+      [{ url: 'https://example.com/', events: [] }, 400, '/webhook/events'],
+      [{ url: 'https://example.com/', events: ['task.failed', 'task.failed'] }, 400, '/webhook/events'],
+      [{ url: 'https://example.com/', secret: 'x' }, 400, '/webhook/secret'],
+      [{ events: ['task.failed'] }, 400, '/webhook/url']
+    ]
+    for (const [webhook, status, pointer] of refused) {
+      const answer = await post(withWebhook(webhook))
+      t.match(
+        [answer.status, await answer.json()],
+        [status, { errors: [{ pointer }] }],
+        JSON.stringify(webhook).slice(0, 90)
+      )
+    }
+    t.same(await ledger.deliveries.outbox(10), [])
+
+    const two = await accepted(
+      withWebhook({ url: 'https://example.com/hook', events: ['task.queued', 'task.cancelled'] })
+    )
+    const one = await accepted(withWebhook({ url: 'https://example.com/hook' }))
+    for (const { id } of [two, one]) await fetch(`${url}/api/v1/tasks/${id}`, { method: 'DELETE' })
+    const owed = await ledger.deliveries.outbox(10)
+    t.match(owed, [
+      { event: { taskId: two.id, type: 'task.queued', version: 1 } },
+      { event: { taskId: two.id, type: 'task.cancelled', version: 2 }, url: 'https://example.com/hook' },
+      { event: { taskId: one.id, type: 'task.cancelled' }, tenant: 'default' }
+    ])
+    for (const entry of owed) {
+      if (entry.kind !== 'event') continue
+      const { event, tenant } = entry
+      const delivery = { task: event.taskId, version: event.version, tenant, url: entry.url, body: '{}' }
+      await ledger.deliveries.owe({ ...delivery, type: event.type as 'task.queued' })
+      await ledger.deliveries.removeFromOutbox(entry)
+    }
+    const list = async (query: string) => (await fetch(`${url}/api/v1/webhook-deliveries?${query}`)).json()
+    const page = (await list('limit=2')) as WebhookDeliveryList
+    t.same(
+      page.data.map(({ id }) => id),
+      [`${one.id}-2`, `${two.id}-2`]
+    )
+    t.match(await list(`limit=2&cursor=${page.nextCursor}`), { data: [{ id: `${two.id}-1` }], nextCursor: null })
+    t.match(await list(`task=${two.id}`), { data: [{ version: 2 }, { version: 1 }], nextCursor: null })
+    t.match(await list(`cursor=${Buffer.from('v1 x').toString('base64url')}`), { code: 'validation-failed' })
+
+    const failed = (await ledger.deliveries.find(`${two.id}-1`, 'default'))!
+    await ledger.deliveries.tried(failed, { outcome: 'failed', status: 500, error: 'the receiver answered 500' })
+    t.match(await list('state=failed'), { data: [{ id: failed.id, tries: 1, status: 500, nextTryAt: null }] })
+    const again = (id: string) => fetch(`${url}/api/v1/webhook-deliveries/${id}/redeliver`, { method: 'POST' })
+    const repeated = await again(failed.id)
+    t.match([repeated.status, await repeated.json()], [202, { state: 'pending', tries: 0, type: 'task.queued' }])
+    t.match(await ledger.deliveries.outbox(10), [{ kind: 'again', task: two.id }])
+    t.equal((await again(`${one.id}-9`)).status, 404)
+    t.equal((await again('nonsense')).status, 400)
+
+    const put = async (body: unknown) => {
+      const headers = { 'content-type': 'application/json' }
+      const answer = await fetch(`${url}/api/v1/webhook-secret`, { method: 'PUT', headers, body: JSON.stringify(body) })
+      return [answer.status, await answer.json()] as [number, Record<string, string | null>]
+    }
+    const [, first] = await put({})
+    t.match(first.secret, /^whsec_[A-Za-z0-9+/]{43}=$/)
+    t.equal(first.formerValidUntil, null)
+    const [, second] = await put({ overlapSeconds: 60 })
+    t.not(second.secret, first.secret)
+    t.ok(Date.parse(second.formerValidUntil!) > Date.now() + 30_000)
+    t.same((await ledger.webhookSecrets.current('default')).sort(), [first.secret!, second.secret!].sort())
+    t.equal((await put({ secret: 'short' }))[0], 400)
+  }
+)

@@ -1,5 +1,6 @@
 import { literalAt, membersOf, withLiterals } from '@comfy-balancer/comfyui/exact-text'
 import { readRequest } from '@comfy-balancer/comfyui/graph'
+import { startDispatchLoops } from '@comfy-balancer/dispatch/loops'
 import { createNodeRegistry } from '@comfy-balancer/dispatch/node-registry'
 import { startOutputSweep } from '@comfy-balancer/dispatch/output-sweep'
 import { createEgress } from '@comfy-balancer/service-kit/egress'
@@ -16,6 +17,7 @@ import { nodeRoutes } from '@comfy-balancer/task-api/node-routes'
 import { createOutputSource } from '@comfy-balancer/task-api/output-source'
 import { quarantineRoutes } from '@comfy-balancer/task-api/quarantine-routes'
 import { taskRoutes } from '@comfy-balancer/task-api/task-routes'
+import { viewTask } from '@comfy-balancer/task-api/task-view'
 import { readTemplateFolder } from '@comfy-balancer/task-api/templates/template-folder'
 import { createTemplateShelf } from '@comfy-balancer/task-api/templates/template-shelf'
 import { tenantRoutes } from '@comfy-balancer/task-api/tenant-routes'
@@ -23,6 +25,8 @@ import { limitsOf } from '@comfy-balancer/task-store/config'
 import type { Connection } from '@comfy-balancer/task-store/connection'
 import { createHints } from '@comfy-balancer/task-store/hints'
 import { createLedger } from '@comfy-balancer/task-store/ledger'
+import type { FoundTask } from '@comfy-balancer/task-store/tasks'
+import { startWebhooks } from '@comfy-balancer/webhooks/webhooks'
 import type { AttemptLimits } from './attempt/attempt.ts'
 import { openComfyUi } from './comfyui.ts'
 import { type ComfyUiFolders, openComfyUiFolders } from './comfyui-folders.ts'
@@ -90,6 +94,7 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
   nodeRoutes(server, { ledger, capabilityOf: registry.capabilityOf, self: node })
   quarantineRoutes(server, { ledger })
   tenantRoutes(server, ledger)
+  const viewOf = (record: FoundTask) => viewTask(ledger, record)
   let stopStandalone = async (): Promise<void> => {}
   const loops: Loop[] = []
 
@@ -113,7 +118,15 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
       }
     )
     await agent.start()
-    stopStandalone = startStandalone({ ledger, hints, registry, log: logger, reconnect: connection.reconnect, node })
+    stopStandalone = startStandalone({
+      ledger,
+      log: logger,
+      start: [
+        () =>
+          startDispatchLoops({ ledger, hints, registry, log: logger, reconnect: connection.reconnect, as: { node } }),
+        () => startWebhooks(config, { connection, ledger, hints, urlRules: egressRulesOf(config), viewOf, log: logger })
+      ]
+    })
     loops.push(startOutputSweep({ ledger, store, node: durable ? undefined : node, log: logger }))
     if (folders) loops.push(startFolderCare(folders, logger))
   }
@@ -124,7 +137,7 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
     { name: 'attempt', deadlineMs: drainMs + handBackMs, run: () => agent?.drain(drainMs) },
     {
       name: 'loops',
-      deadlineMs: 2_000,
+      deadlineMs: 3_000,
       run: () => Promise.all([stopStandalone(), agent?.stop(), ...loops.map(loop => loop.stop())])
     },
     { name: 'server', deadlineMs: 6_000, run: () => server.close() },

@@ -6,6 +6,7 @@ import { serviceConfig, serviceRule } from '@comfy-balancer/service-kit/service-
 import { storeConfig, storeRule } from '@comfy-balancer/service-kit/store-config'
 import { taskApiConfig } from '@comfy-balancer/task-api/config'
 import { ledgerConfig } from '@comfy-balancer/task-store/config'
+import { webhookConfig, webhookRule } from '@comfy-balancer/webhooks/config'
 import { type Static, Type } from '@sinclair/typebox'
 
 /** Every variable that comfy-service reads. */
@@ -17,6 +18,7 @@ export const ComfyServiceConfig = Type.Object({
   ...taskApiConfig,
   ...storeConfig,
   ...egressConfig,
+  ...webhookConfig,
   COMFYUI_URL: Type.String({
     default: 'http://127.0.0.1:8188',
     pattern: '^https?://',
@@ -62,7 +64,7 @@ export type ComfyServiceConfig = Static<typeof ComfyServiceConfig>
 
 /** Reads the configuration from the environment. Throws ConfigError with every fault. */
 export const readComfyServiceConfig = (env: NodeJS.ProcessEnv): ComfyServiceConfig =>
-  readConfig(ComfyServiceConfig, env, [serviceRule, redisRule, egressRule, storeRule, labelsRule])
+  readConfig(ComfyServiceConfig, env, [serviceRule, redisRule, egressRule, storeRule, webhookRule, labelsRule])
 
 const labelsRule = ({ NODE_LABELS }: Partial<ComfyServiceConfig>) =>
   (NODE_LABELS ?? '').split(',').every(pair => pair.trim() === '' || /^[^=\s]{1,64}=[^=]{1,256}$/.test(pair.trim()))

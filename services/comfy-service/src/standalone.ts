@@ -1,47 +1,43 @@
-import { startDispatchLoops } from '@comfy-balancer/dispatch/loops'
-import type { NodeRegistry } from '@comfy-balancer/dispatch/node-registry'
 import { every } from '@comfy-balancer/service-kit/every'
 import type { Log } from '@comfy-balancer/service-kit/log'
-import type { Hints } from '@comfy-balancer/task-store/hints'
 import type { Ledger } from '@comfy-balancer/task-store/ledger'
 
 export type StandaloneDeps = {
   readonly ledger: Ledger
-  readonly hints: Hints
-  readonly registry: NodeRegistry
   readonly log: Log
-  readonly reconnect: () => void
-  readonly node: string
+  /** What a balancer does otherwise, each part giving the way to stop it. */
+  readonly start: readonly (() => () => Promise<void>)[]
 }
 
 const lookMs = 1_000
 
-/** Runs the dispatch loops for this node's own slot whenever no balancer shows itself. Returns how to stop. */
-export const startStandalone = ({ node, ...deps }: StandaloneDeps): (() => Promise<void>) => {
-  const { ledger, log } = deps
-  let stopLoops: (() => Promise<void>) | undefined
+/** Does a balancer's work whenever none shows itself: dispatch for this node's own slot, and webhooks. Returns how to stop. */
+export const startStandalone = ({ ledger, log, start }: StandaloneDeps): (() => Promise<void>) => {
+  let running: (() => Promise<void>)[] | undefined
+
+  const stop = async (): Promise<void> => {
+    const stops = running ?? []
+    running = undefined
+    await Promise.all(stops.map(one => one()))
+  }
+
   const watch = every({
     name: 'standalone',
     intervalMs: lookMs,
     log,
     run: async () => {
       const hasBalancer = await ledger.nodes.hasBalancer()
-      if (hasBalancer === (stopLoops === undefined)) return
+      if (hasBalancer === (running === undefined)) return
       log.info(
         { standalone: !hasBalancer },
         hasBalancer ? 'a balancer dispatches' : 'no balancer: this node dispatches for itself'
       )
-      if (!hasBalancer) {
-        stopLoops = startDispatchLoops({ ...deps, as: { node } })
-        return
-      }
-      const stop = stopLoops
-      stopLoops = undefined
-      await stop?.()
+      if (hasBalancer) await stop()
+      else running = start.map(one => one())
     }
   })
   return async () => {
     await watch.stop()
-    await stopLoops?.()
+    await stop()
   }
 }
