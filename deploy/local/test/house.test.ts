@@ -19,6 +19,7 @@ const planted = [
     ['packages/task-store', '@comfy-balancer/comfyui/client'],
     ['packages/dispatch', '@comfy-balancer/comfyui/client'],
     ['packages/task-api', '@comfy-balancer/dispatch/dispatcher'],
+    ['packages/webhooks', '@comfy-balancer/task-api/task-view'],
     ['packages/client', '@comfy-balancer/domain/workflow'],
     ['services/comfy-service', 'comfy-balancer/app'],
     ['services/comfy-balancer', 'comfy-service/app'],
@@ -31,7 +32,9 @@ const planted = [
     ['packages/task-store', 'node:fs'],
     ['packages/dispatch', '@comfy-balancer/task-store/keys'],
     ['packages/client', '@comfy-balancer/contract/task'],
+    ['packages/webhooks', '@comfy-balancer/task-store/deliveries'],
     ['services/comfy-service', '@comfy-balancer/dispatch/dispatcher'],
+    ['services/comfy-service', '@comfy-balancer/webhooks/webhooks'],
     ['services/comfy-balancer', '@comfy-balancer/task-api/plugin'],
     ['deploy/local', '@comfy-balancer/client/client']
   )
