@@ -11,6 +11,7 @@ export type Endpoint = {
   readonly schema: {
     readonly operationId: string
     readonly summary: string
+    readonly description?: string
     readonly tags: readonly string[]
     readonly params?: TSchema
     readonly querystring?: TSchema

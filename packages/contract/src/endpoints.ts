@@ -150,12 +150,33 @@ export const followTask = {
     summary: 'Server-Sent Events of a task, resumable with Last-Event-ID',
     tags: ['tasks'],
     params: TaskParams,
+    querystring: Type.Object(
+      {
+        previews: Type.Optional(Type.Integer({ minimum: 0, maximum: 1, description: "1: ComfyUI's previews as well" }))
+      },
+      { additionalProperties: false }
+    ),
     headers: Type.Object({ 'last-event-id': Type.Optional(Type.String({ pattern: '^[0-9]{1,15}$' })) }),
     response: {
       200: Type.Unsafe<unknown>(Type.String({ description: 'text/event-stream of TaskEvent' })),
       410: ref(Problem),
       ...problems
     }
+  }
+} as const satisfies Endpoint
+
+export const openSocket = {
+  method: 'GET',
+  url: '/api/v1/ws',
+  scope: 'tasks:read',
+  schema: {
+    operationId: 'openSocket',
+    summary: 'A WebSocket for the events of many tasks',
+    description:
+      'Send {"type":"subscribe","taskId":"…","after":0,"previews":false} and {"type":"unsubscribe","taskId":"…"}. What comes are TaskEvents, ' +
+      'and {"type":"subscribed"|"unsubscribed"|"ended","taskId"} or {"type":"error","taskId","problem"}.',
+    tags: ['tasks'],
+    response: { 101: Type.Unsafe<unknown>(Type.String({ description: 'Switching protocols' })), ...problems }
   }
 } as const satisfies Endpoint
 

@@ -1,4 +1,4 @@
-import { TaskEvent } from './event.ts'
+import { TaskEvent, TaskPreview } from './event.ts'
 import { GenerateRequest, ShotRequest } from './generate.ts'
 import { Group, GroupCounts } from './group.ts'
 import { ComfyUiHealth, Fleet, Gpu, HostLoad, Node, NodeList, NodeReport } from './node.ts'
@@ -35,6 +35,7 @@ export const schemas = [
   Timings,
   Task,
   TaskList,
+  TaskPreview,
   TaskEvent,
   Webhook,
   WebhookMessage,

@@ -3,9 +3,11 @@ import { Instant, named, nullable, ref } from './endpoint.ts'
 import { type EventType, eventTypes, TaskEvent } from './event.ts'
 import { Task, TaskId } from './task.ts'
 
-/** What a webhook may be told of: every event of the journal, so everything but progress. */
-export type WebhookEvent = Exclude<EventType, 'task.progress'>
-export const webhookEvents = eventTypes.filter((type): type is WebhookEvent => type !== 'task.progress')
+/** What a webhook may be told of: every event of the journal. Progress and previews are not kept there. */
+export type WebhookEvent = Exclude<EventType, 'task.progress' | 'task.preview'>
+export const webhookEvents = eventTypes.filter(
+  (type): type is WebhookEvent => type !== 'task.progress' && type !== 'task.preview'
+)
 
 /** What a webhook is told of unless its caller chooses: how a task ends. */
 export const defaultWebhookEvents: readonly WebhookEvent[] = [

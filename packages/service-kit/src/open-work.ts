@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import './fastify-additions.ts'
 import { Refusal } from './problems.ts'
+import type { UpgradeRequest } from './upgrade-request.ts'
 
 const graceMs = 5000
 
@@ -31,7 +32,7 @@ export const closeInOrder = (app: FastifyInstance): void => {
     }
   })
   app.addHook('onRequest', async (request, reply) => {
-    if (request.headers.upgrade === undefined) count(reply.raw)
+    if (!(request.raw as UpgradeRequest).upgrade) count(reply.raw)
     if (isClosing) throw new Refusal('draining', 'This service is shutting down; another one may be up')
   })
   app.addHook('preClose', async () => {

@@ -3,6 +3,7 @@ import { problem } from '@comfy-balancer/contract/problem'
 import { schemas } from '@comfy-balancer/contract/schemas'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
+import websocket from '@fastify/websocket'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import { uuidv7 } from 'uuidv7'
 import { type Access, requireKeys } from './access.ts'
@@ -15,6 +16,8 @@ import { answerError } from './problems.ts'
 import { coerceQueries } from './query-coercion.ts'
 import { RequestLog } from './request-log.ts'
 import { authWarning, type ServiceConfig } from './service-config.ts'
+import type { Socket as WebSocket } from './socket-route.ts'
+import { UpgradeRequest } from './upgrade-request.ts'
 import './fastify-additions.ts'
 
 /** A Fastify server as `createServer` makes it. Add routes with `route`. */
@@ -31,6 +34,8 @@ export type ServerOptions = {
 }
 
 const requestTimeoutMs = 30_000
+/** What a caller says over a WebSocket is short. */
+const maxSocketMessageBytes = 4_096
 /** Twice the longest long poll: a socket that waits for its answer is silent that long. */
 const silentSocketMs = 120_000
 
@@ -40,6 +45,7 @@ const silentSocketMs = 120_000
  */
 export const createServer = async ({ logger, config, info, access }: ServerOptions): Promise<App> => {
   const app = fastify({
+    http: { IncomingMessage: UpgradeRequest },
     loggerInstance: logger,
     logController: new RequestLog(),
     bodyLimit: config.BODY_LIMIT_BYTES,
@@ -66,6 +72,7 @@ export const createServer = async ({ logger, config, info, access }: ServerOptio
   })
   app.setErrorHandler((error, request, reply) => answerError(error, request, reply))
   closeInOrder(app)
+  await app.register(websocket, { options: { maxPayload: maxSocketMessageBytes }, errorHandler: endSocket })
   refuseUnknownRoutes(app)
   takeJsonBodies(app, config.JSON_MAX_DEPTH)
   coerceQueries(app)
@@ -73,6 +80,11 @@ export const createServer = async ({ logger, config, info, access }: ServerOptio
   for (const schema of schemas) app.addSchema(schema)
   await describeItself(app, info, access !== undefined)
   return app
+}
+
+const endSocket = (err: Error, socket: WebSocket, request: FastifyRequest): void => {
+  request.log.debug({ err }, 'socket broke off')
+  socket.terminate()
 }
 
 const acceptedId = (header: string | string[] | undefined): string | undefined =>

@@ -17,5 +17,11 @@ export const taskApiConfig = {
   }),
   TEMPLATES_DIR: Type.Optional(
     Type.String({ description: 'Folder of templates that every tenant sees: <name>.json, each as one would PUT it' })
-  )
+  ),
+  MAX_FOLLOWERS: Type.Integer({
+    minimum: 1,
+    maximum: 1_000_000,
+    default: 10_000,
+    description: 'Event streams, sockets and their subscriptions, at once in this process'
+  })
 }

@@ -41,5 +41,7 @@ export type TaskApiDeps = {
   readonly isDraining: () => boolean
   /** So many tasks may one request give. */
   readonly maxGroupTasks: number
+  /** So many may follow tasks at once in this process. */
+  readonly maxFollowers: number
   readonly defaults: { readonly timeoutSeconds: number; readonly deadlineSeconds: number }
 }

@@ -12,7 +12,9 @@ import { accept } from './accept.ts'
 import { taskCursor } from './cursor.ts'
 import type { TaskApiDeps } from './deps.ts'
 import { findTask, missingTask } from './find-task.ts'
-import { followRoute } from './follow-route.ts'
+import { createFollowers } from './following/followers.ts'
+import { socketRoute } from './following/socket-route.ts'
+import { streamRoute } from './following/stream-route.ts'
 import { findGroup, groupAtEnd, groupRoutes } from './group-routes.ts'
 import { fromLedger } from './ledger-errors.ts'
 import { outputRoute } from './output-route.ts'
@@ -91,7 +93,9 @@ export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
 
   groupRoutes(app, deps)
   templateRoutes(app, deps)
-  followRoute(app, deps, waits)
+  const following = { deps, waits, followers: createFollowers(deps.maxFollowers) }
+  streamRoute(app, following)
+  socketRoute(app, following)
   outputRoute(app, deps)
   webhookRoutes(app, deps)
 }

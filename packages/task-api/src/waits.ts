@@ -14,7 +14,7 @@ export type Waits = ReturnType<typeof createWaits>
 export const createWaits = ({ ledger, hints }: { ledger: Ledger; hints: Hints }) => {
   let waiting = 0
 
-  /** Resolves when the task is said to be in a state that `isEnough`, the look interval is over or the caller is gone. */
+  /** Resolves when the task is said to be in a state that `isEnough`, after so many ms, or when the caller is gone. */
   const nudge = (
     id: string,
     ms: number,
@@ -28,8 +28,8 @@ export const createWaits = ({ ledger, hints }: { ledger: Ledger; hints: Hints })
         signal.removeEventListener('abort', done)
         resolve()
       }
-      const timer = setTimeout(done, Math.min(lookMs, ms))
-      const off = hints.onTask(id, state => void (isEnough(state) && done()))
+      const timer = setTimeout(done, ms)
+      const off = hints.onTask(id, state => void ((state === undefined || isEnough(state)) && done()))
       signal.addEventListener('abort', done, { once: true })
     })
 
@@ -50,7 +50,7 @@ export const createWaits = ({ ledger, hints }: { ledger: Ledger; hints: Hints })
     try {
       for (;;) {
         const leftMs = endMs - performance.now()
-        const nudged = nudge(record.id, Math.max(0, leftMs), done.signal, isEnough)
+        const nudged = nudge(record.id, Math.max(0, Math.min(lookMs, leftMs)), done.signal, isEnough)
         current = (await ledger.tasks.find(record.id, record.tenant)) ?? current
         if (isEnough(current.state) || leftMs <= 0 || signal.aborted) return current
         await nudged

@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events'
+import type { TaskPreview } from '@comfy-balancer/contract/event'
 import type { Progress } from '@comfy-balancer/contract/task'
 import type { LedgerState } from '@comfy-balancer/domain/task-state'
 import type { Redis } from 'ioredis'
@@ -24,8 +25,9 @@ export const createHints = async (subscriber: Redis, publisher: Redis, prefix: s
     else if (channel === channels.dispatch) emitter.emit('dispatch')
     else if (channel === channels.outbox) emitter.emit('outbox')
     else if (channel === channels.progress) emitProgress(emitter, message)
-    else emitter.emit(channel)
+    else emitter.emit(channel, message)
   })
+  subscriber.on('ready', () => missed(emitter))
   await subscriber.subscribe(...Object.values(channels))
 
   const on = (event: string, listener: (...args: never[]) => void): (() => void) => {
@@ -34,11 +36,25 @@ export const createHints = async (subscriber: Redis, publisher: Redis, prefix: s
   }
 
   return {
-    /** A task has a new journal entry, with which it is in this state. Returns the way to stop listening, as all of these do. */
-    onTask: (id: string, listener: (state: LedgerState) => void) => on(`task:${id}`, listener),
+    /**
+     * A task has a new journal entry, with which it is in this state; undefined when hints were missed, so that anything may have happened.
+     * Returns the way to stop listening, as all of these do.
+     */
+    onTask: (id: string, listener: (state: LedgerState | undefined) => void) => on(`task:${id}`, listener),
 
     /** A running task got further. */
     onProgress: (id: string, listener: (progress: Progress) => void) => on(`progress:${id}`, listener),
+
+    /** A running task shows what it works on. */
+    onPreview(id: string, listener: (preview: TaskPreview) => void) {
+      const channel = keys.preview(id)
+      if (emitter.listenerCount(channel) === 0) subscriber.subscribe(channel).catch(() => {})
+      const off = on(channel, (message: string) => listener(JSON.parse(message)))
+      return () => {
+        off()
+        if (emitter.listenerCount(channel) === 0) subscriber.unsubscribe(channel).catch(() => {})
+      }
+    },
 
     /** There may be something to dispatch. */
     onDispatch: (listener: () => void) => on('dispatch', listener),
@@ -55,7 +71,21 @@ export const createHints = async (subscriber: Redis, publisher: Redis, prefix: s
     /** Tells whoever follows this task how far it is; nothing is stored. */
     async progress(id: string, progress: Progress): Promise<void> {
       await publisher.publish(channels.progress, `${id} ${JSON.stringify(progress)}`)
+    },
+
+    /** Shows whoever asked for it what this task works on; without anybody it costs one question. */
+    async preview(id: string, preview: TaskPreview): Promise<void> {
+      const channel = keys.preview(id)
+      const [, listeners] = (await publisher.pubsub('NUMSUB', channel)) as [string, number]
+      if (Number(listeners) > 0) await publisher.publish(channel, JSON.stringify(preview))
     }
+  }
+}
+
+/** While the connection was away hints were lost: whoever waits looks again. */
+const missed = (emitter: EventEmitter): void => {
+  for (const event of emitter.eventNames()) {
+    if (event === 'dispatch' || event === 'outbox' || String(event).startsWith('task:')) emitter.emit(event)
   }
 }
 

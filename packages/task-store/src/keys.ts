@@ -100,7 +100,9 @@ export const keyNames = {
   /** channel: `task version state`, there is a new journal entry */
   events: 'events',
   /** channel: progress of running tasks, never stored */
-  progress: 'progress'
+  progress: 'progress',
+  /** channel of one task: previews, published only while somebody listens */
+  preview: 'preview:'
 } as const
 
 /** Builds full names from a prefix such as `{cb}:`. */

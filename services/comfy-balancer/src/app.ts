@@ -60,6 +60,7 @@ export const createApp = async (config: ComfyBalancerConfig, { connection, store
     pinnedTo: {},
     isDraining: health.isDraining,
     maxGroupTasks: config.GROUP_MAX_TASKS,
+    maxFollowers: config.MAX_FOLLOWERS,
     defaults: { timeoutSeconds: config.TASK_TIMEOUT_SECONDS, deadlineSeconds: config.TASK_DEADLINE_SECONDS }
   })
   nodeRoutes(server, { ledger, capabilityOf: registry.capabilityOf })

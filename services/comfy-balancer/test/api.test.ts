@@ -1,17 +1,21 @@
 import { once } from 'node:events'
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
 import type { Catalog } from '@comfy-balancer/contract/catalog'
+import type { TaskEvent } from '@comfy-balancer/contract/event'
 import type { Group } from '@comfy-balancer/contract/group'
 import { type Problem, problem } from '@comfy-balancer/contract/problem'
+import type { SocketNotice } from '@comfy-balancer/contract/socket'
 import type { Task, TaskList } from '@comfy-balancer/contract/task'
 import type { WebhookDeliveryList } from '@comfy-balancer/contract/webhook'
 import { createLogger } from '@comfy-balancer/service-kit/logger'
 import { type ObjectStore, StorageError } from '@comfy-balancer/storage/object-store'
 import { connect } from '@comfy-balancer/task-store/connection'
+import { createHints } from '@comfy-balancer/task-store/hints'
 import { openScratchLedger } from '@comfy-balancer/task-store/scratch-ledger'
 import t, { type Test } from 'tap'
+import { WebSocket } from 'ws'
 import { createApp } from '../src/app.ts'
 import { readComfyBalancerConfig } from '../src/config.ts'
 
@@ -45,15 +49,28 @@ const output = {
 const bytes = Buffer.from('0123456789')
 
 /** A balancer without its dispatch loops, on a ledger of its own, with one node that the test plays by hand. */
-type Opening = { withNode?: boolean; nodeUrl?: string; keepsOutputs?: boolean; retentionSeconds?: number }
+type Opening = {
+  withNode?: boolean
+  nodeUrl?: string
+  keepsOutputs?: boolean
+  retentionSeconds?: number
+  env?: NodeJS.ProcessEnv
+}
 
 const open = async (t: Test, opening: Opening = {}) => {
-  const { withNode = true, nodeUrl = 'http://127.0.0.1:1', keepsOutputs = false, retentionSeconds = 1 } = opening
+  const {
+    withNode = true,
+    nodeUrl = 'http://127.0.0.1:1',
+    keepsOutputs = false,
+    retentionSeconds = 1,
+    env = {}
+  } = opening
   const { ledger, redis, close } = openScratchLedger({ keepMs: retentionSeconds * 1_000 })
   const config = readComfyBalancerConfig({
     REDIS_KEY_PREFIX: ledger.prefix,
     PORT: '0',
-    RETENTION_SECONDS: String(retentionSeconds)
+    RETENTION_SECONDS: String(retentionSeconds),
+    ...env
   })
   const { logger } = createLogger({ service: 'comfy-balancer', instance: 'test', level: 'silent' })
   const connection = await connect({ host: redis.options.host!, port: redis.options.port! }, logger)
@@ -115,7 +132,8 @@ const open = async (t: Test, opening: Opening = {}) => {
     const end = Date.now() + 5_000
     while (app.server.openStreams.size === 0 && Date.now() < end) await new Promise(resolve => setTimeout(resolve, 5))
   }
-  return { url, opened, ledger, isWaiting, connection, post, accepted, claim, beat, node }
+  const { openStreams } = app.server
+  return { url, opened, ledger, isWaiting, connection, post, accepted, claim, beat, node, openStreams }
 }
 
 const spent = { gpuSeconds: 1, loadSeconds: 0, executionSeconds: 1, loaded: false }
@@ -804,3 +822,195 @@ t.test(
     t.equal((await put({ secret: 'short' }))[0], 400)
   }
 )
+
+type Said = TaskEvent | SocketNotice
+
+/** A WebSocket of the API: what it was told, and a way to wait for it. */
+const connectSocket = async (t: Test, url: string, headers: Record<string, string> = {}) => {
+  const socket = new WebSocket(`${url.replace('http', 'ws')}/api/v1/ws`, { headers })
+  t.teardown(() => socket.terminate())
+  const said: Said[] = []
+  socket.on('message', data => said.push(JSON.parse(String(data))))
+  await once(socket, 'open')
+  const say = (message: unknown) => socket.send(typeof message === 'string' ? message : JSON.stringify(message))
+  const about = (task: string) => said.filter(message => message.taskId === task)
+  const types = (task: string) => about(task).map(({ type }) => type)
+  return { socket, said, say, about, types }
+}
+
+const eventually = async (what: string, look: () => unknown): Promise<void> => {
+  const end = Date.now() + 60_000
+  while (!(await look())) {
+    if (Date.now() > end) throw new Error(`never: ${what}`)
+    await new Promise(resolve => setTimeout(resolve, 5))
+  }
+}
+
+t.test('one socket tells of many tasks, from where each was left off, until they end', async t => {
+  const { url, ledger, accepted, claim } = await open(t)
+  const [one, two, three] = [await accepted(), await accepted(), await accepted()]
+  const { say, said, about, types } = await connectSocket(t, url)
+  for (const { id } of [one, two]) say({ type: 'subscribe', taskId: id })
+  await eventually('both are followed', () => said.length === 4)
+  await claim(one.id)
+  await ledger.attempts.start(one.id, 'nonce')
+  await ledger.tasks.cancel(two.id, 'default')
+  await ledger.attempts.complete(one.id, 'nonce', [], spent)
+  await eventually('both have ended', () => [one, two].every(({ id }) => types(id).at(-1) === 'ended'))
+  t.same(types(two.id), ['subscribed', 'task.queued', 'task.cancelled', 'ended'])
+  t.same(types(one.id), ['subscribed', 'task.queued', 'task.dispatched', 'task.started', 'task.succeeded', 'ended'])
+  t.match(about(one.id)[2], { version: 2, node: 'gpu-a', state: 'queued' })
+
+  said.length = 0
+  say({ type: 'subscribe', taskId: one.id, after: 3 })
+  say({ type: 'subscribe', taskId: three.id, after: 1 })
+  say({ type: 'unsubscribe', taskId: three.id })
+  await eventually('all is answered', () => types(three.id).at(-1) === 'unsubscribed' && types(one.id).length === 3)
+  await ledger.tasks.cancel(three.id, 'default')
+  say({ type: 'subscribe', taskId: three.id, after: 2 })
+  await eventually('the end of the third is known', () => types(three.id).at(-1) === 'ended')
+  t.same(types(one.id), ['subscribed', 'task.succeeded', 'ended'])
+  t.same(types(three.id), ['subscribed', 'unsubscribed', 'subscribed', 'ended'])
+})
+
+t.test('what is wrong with a message is answered with a problem, and the socket goes on', async t => {
+  const { url, accepted, openStreams } = await open(t)
+  const { say, said, socket } = await connectSocket(t, url)
+  const unknown = `task_${'0'.repeat(32)}`
+  const wrong: [message: unknown, taskId: string | null, code: string][] = [
+    ['no JSON', null, 'validation-failed'],
+    [[], null, 'validation-failed'],
+    [{ type: 'subscribe' }, null, 'validation-failed'],
+    [{ type: 'subscribe', taskId: 'task_1' }, null, 'validation-failed'],
+    [{ type: 'subscribe', taskId: unknown, after: -1 }, null, 'validation-failed'],
+    [{ type: 'subscribe', taskId: unknown, more: 1 }, null, 'validation-failed'],
+    [{ type: 'subscribe', taskId: unknown }, unknown, 'not-found']
+  ]
+  for (const [message] of wrong) say(message)
+  await eventually('all are answered', () => said.length === wrong.length)
+  for (const [index, [, taskId, code]] of wrong.entries())
+    t.match(said[index], { type: 'error', taskId, problem: { code } })
+  const { id } = await accepted()
+  say({ type: 'subscribe', taskId: id })
+  await eventually('it goes on', () => said.at(-1)?.type === 'task.queued')
+  say('x'.repeat(10_000))
+  const [code] = await once(socket, 'close')
+  t.equal(code, 1009, 'a message too long ends it')
+  await eventually('nothing of it is left', () => openStreams.size === 0)
+})
+
+t.test('a page of another origin is not let in; what is no WebSocket is answered as HTTP', async t => {
+  const { url } = await open(t)
+  const refused = new WebSocket(`${url.replace('http', 'ws')}/api/v1/ws`, { origin: 'https://evil.example' })
+  const [error] = (await once(refused, 'error').catch(error => [error])) as [Error]
+  t.match(error.message, /403/)
+  const { socket } = await connectSocket(t, url, { origin: url })
+  t.equal(socket.readyState, WebSocket.OPEN, 'its own may')
+  t.match(await (await fetch(`${url}/api/v1/ws`)).json(), { code: 'validation-failed', detail: /WebSocket/ })
+  const body = `{"prompt":${workflow()}}`
+  const answer = await new Promise<IncomingMessage>((resolve, reject) => {
+    const headers = { connection: 'Upgrade, HTTP2-Settings', upgrade: 'h2c', 'http2-settings': 'AAMAAABkAAQAAP__' }
+    const more = { 'content-type': 'application/json', 'content-length': String(body.length) }
+    const options = { method: 'POST', headers: { ...headers, ...more } }
+    httpRequest(`${url}/api/v1/generate`, options, resolve).on('error', reject).end(body)
+  })
+  answer.resume()
+  t.equal(answer.statusCode, 202, 'a client that offers HTTP/2 is served by HTTP/1.1')
+})
+
+t.test('so many may follow and no more; who leaves makes room', async t => {
+  const { url, accepted } = await open(t, { env: { MAX_FOLLOWERS: '3' } })
+  const { id } = await accepted()
+  const stream = `${url}/api/v1/tasks/${id}/events`
+  const abort = new AbortController()
+  t.equal((await fetch(stream, { signal: abort.signal })).status, 200)
+  const { say, said, socket } = await connectSocket(t, url)
+  say({ type: 'subscribe', taskId: id })
+  await eventually('it follows', () => said.length === 2)
+  const full = await fetch(stream)
+  t.match([full.status, await full.json()], [429, { code: 'rate-limited' }])
+  t.ok(Number(full.headers.get('retry-after')) > 0)
+  const late = new WebSocket(`${url.replace('http', 'ws')}/api/v1/ws`)
+  t.equal((await once(late, 'close'))[0], 1013)
+  socket.close()
+  await eventually('there is room again', async () => {
+    const again = await fetch(stream, { signal: abort.signal })
+    if (again.status !== 200) await again.text()
+    return again.status === 200
+  })
+  abort.abort()
+})
+
+t.test('a reader that is slow misses progress and nothing else', async t => {
+  const { url, ledger, connection, accepted, claim } = await open(t)
+  const { id } = await accepted()
+  const hints = await createHints(connection.subscriber, connection.commands, ledger.prefix)
+  const { say, about, types, socket } = await connectSocket(t, url)
+  say({ type: 'subscribe', taskId: id })
+  await eventually('it follows', () => types(id).includes('task.queued'))
+  socket.pause()
+  await claim(id)
+  await ledger.attempts.start(id, 'nonce')
+  const sent = 400
+  const progress = { percent: 1, graphNode: 'x'.repeat(100_000), classType: null, value: 1, max: 3 }
+  for (let i = 0; i < sent; i++) await hints.progress(id, progress)
+  await ledger.attempts.complete(id, 'nonce', [], spent)
+  socket.resume()
+  await eventually('it has caught up', () => types(id).at(-1) === 'ended')
+  const told = types(id).filter(type => type === 'task.progress').length
+  t.ok(told > 0 && told < sent, `${told} of ${sent}`)
+  t.same(
+    types(id).filter(type => type !== 'task.progress'),
+    ['subscribed', 'task.queued', 'task.dispatched', 'task.started', 'task.succeeded', 'ended']
+  )
+  t.match(
+    about(id).find(({ type }) => type === 'task.progress'),
+    { version: 3, state: 'running' }
+  )
+})
+
+t.test('previews come to those who asked, and are not even sent when nobody did', async t => {
+  const { url, ledger, connection, accepted } = await open(t)
+  const { id } = await accepted()
+  const hints = await createHints(connection.subscriber, connection.commands, ledger.prefix)
+  const preview = { graphNode: '3', mediaType: 'image/jpeg', data: 'AAEC' }
+  const { say, about, types } = await connectSocket(t, url)
+  const plain = await connectSocket(t, url)
+  plain.say({ type: 'subscribe', taskId: id })
+  const listeners = async () =>
+    ((await connection.commands.pubsub('NUMSUB', `${ledger.prefix}preview:${id}`)) as [string, number])[1]
+  await eventually('it follows', () => plain.types(id).includes('task.queued'))
+  t.equal(await listeners(), 0)
+  say({ type: 'subscribe', taskId: id, previews: true })
+  const streamed = fetch(`${url}/api/v1/tasks/${id}/events?previews=1`)
+  await eventually('somebody listens', async () => (await listeners()) > 0)
+  await eventually('it is shown', async () => {
+    await hints.preview(id, preview)
+    return types(id).includes('task.preview')
+  })
+  t.match(
+    about(id).find(({ type }) => type === 'task.preview'),
+    { preview, version: 1, state: 'queued' }
+  )
+  await ledger.tasks.cancel(id, 'default')
+  t.match(await (await streamed).text(), /^event: task\.preview\ndata: .*"mediaType":"image\/jpeg"/m)
+  await eventually('both have ended', () => [types(id), plain.types(id)].every(all => all.at(-1) === 'ended'))
+  t.notOk(plain.types(id).includes('task.preview'))
+  await eventually('nobody listens any more', async () => (await listeners()) === 0)
+  t.equal((await fetch(`${url}/api/v1/tasks/${id}/events?previews=2`)).status, 400)
+})
+
+t.test('a follower learns what happened while the hints were away as soon as they are back', async t => {
+  const { url, ledger, connection, accepted } = await open(t)
+  const { id } = await accepted()
+  const { say, types } = await connectSocket(t, url)
+  say({ type: 'subscribe', taskId: id })
+  await eventually('it follows', () => types(id).includes('task.queued'))
+  connection.subscriber.disconnect()
+  await once(connection.subscriber, 'end')
+  await ledger.tasks.cancel(id, 'default')
+  const startedMs = performance.now()
+  await connection.subscriber.connect()
+  await eventually('it has ended', () => types(id).at(-1) === 'ended')
+  t.ok(performance.now() - startedMs < 8_000, 'long before the next look by the clock')
+})

@@ -89,6 +89,7 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
     pinnedTo: { node },
     isDraining: health.isDraining,
     maxGroupTasks: config.GROUP_MAX_TASKS,
+    maxFollowers: config.MAX_FOLLOWERS,
     defaults: { timeoutSeconds: config.TASK_TIMEOUT_SECONDS, deadlineSeconds: config.TASK_DEADLINE_SECONDS }
   })
   nodeRoutes(server, { ledger, capabilityOf: registry.capabilityOf, self: node })

@@ -31,6 +31,7 @@ import {
   outcomeOf,
   preparingFailed
 } from './outcome.ts'
+import { createPreviewTeller } from './preview-teller.ts'
 import { createSettlement, type Settlement } from './settlement.ts'
 import { createStopwatch, type Stopwatch } from './stopwatch.ts'
 import { loadersOf } from './submission-edits.ts'
@@ -211,10 +212,12 @@ export class Attempt {
   #listener(models: readonly string[], stopwatch: Stopwatch, collector: Collector): (event: PromptEvent) => void {
     const { hints, log } = this.#deps
     const followers = createTeller<Progress>(progressGapMs, progress => hints.progress(this.task, progress), log)
+    const previews = createPreviewTeller(this.task, hints, log)
     return event => {
       stopwatch.see(event)
       if (event.type === 'log') this.#logTail.add(event.text)
       if (event.type === 'started') this.#started(models)
+      if (event.type === 'preview') previews.say(event)
       if (event.type === 'executed') collector.executed(event.graphNode, event.output)
       if (event.type !== 'progress') return
       const { percent, graphNode, classType, value, max } = event
