@@ -70,6 +70,18 @@ t.test('both a balancer and a comfy-service log a task under its id', async t =>
   t.match(messages([service]), ['attempt taken', 'task started', 'task succeeded'])
 })
 
+t.test("who asks for previews sees ComfyUI's, through any balancer", async t => {
+  const { id } = await one.generate(aWorkflow({ steps: 40 }))
+  const stream = await fetch(`${fleet.balancerUrls[1]}/api/v1/tasks/${id}/events?previews=1`)
+  const text = await stream.text()
+  const seen = [...text.matchAll(/^event: task\.preview\ndata: (.+)$/gm)].map(
+    ([, data]) => JSON.parse(data!) as TaskEvent
+  )
+  t.match(seen[0], { taskId: id, state: 'running', preview: { mediaType: 'image/jpeg' } })
+  t.same(Buffer.from(seen[0]!.preview!.data, 'base64').subarray(0, 2), Buffer.from([0xff, 0xd8]), 'a JPEG')
+  t.match(text, /^event: task\.succeeded$/m)
+})
+
 t.test('in a storm of cancels each answer is kept, no ComfyUI holds on to a prompt, and the others finish', async t => {
   const posted = await Promise.all(
     Array.from({ length: 20 }, (_, i) => (i % 2 ? two : one).generate(aWorkflow({ steps: 40 })))

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { type Fleet, type FleetOptions, startFleet } from '@comfy-balancer/local/fleet'
 import { provideRedisOrExit } from '@comfy-balancer/local/redis'
 import { fairnessTable, gpus, measureFairness } from './fairness.ts'
+import { followersTable, measureFollowers } from './followers.ts'
 import { measureOverhead, overheadTable } from './overhead.ts'
 
 const results = fileURLToPath(new URL('../../results/', import.meta.url))
@@ -49,6 +50,16 @@ const overhead = async (rounds: number): Promise<void> => {
   })
 }
 
+/** `npm run bench -- followers [rounds]`: what 2,000 idle event streams on one balancer cost a task. */
+const followers = async (rounds: number): Promise<void> => {
+  const simulators = [{ speed: 1 }, { speed: 1 }]
+  await onFleet({ simulators, timeScale: 0.01, env: { AUTH_MODE: 'none' } }, async fleet => {
+    const table = followersTable(await measureFollowers(fleet, rounds))
+    const title = `Sequential trivial tasks through one balancer, ${rounds} of each in turn, with and without 2,000 idle event streams on it, Node ${process.version}`
+    return { file: 'followers.md', text: `${title}\n\n${table}` }
+  })
+}
+
 const queuedTasks = 1_000
 
 /** `npm run bench -- fairness [light tasks]`: how long a tenant waits beside another that has 1,000 tasks queued. */
@@ -63,9 +74,9 @@ const fairness = async (light: number): Promise<void> =>
     return { file: 'fairness.md', text: `${title}\n\n${fairnessTable(found)}` }
   })
 
-const suites: Readonly<Record<string, (argument: number) => Promise<void>>> = { overhead, fairness }
+const suites: Readonly<Record<string, (argument: number) => Promise<void>>> = { overhead, fairness, followers }
 
-const defaults: Readonly<Record<string, string>> = { overhead: '200', fairness: '40' }
+const defaults: Readonly<Record<string, string>> = { overhead: '200', fairness: '40', followers: '200' }
 const [name = '', argument = defaults[name] ?? ''] = process.argv.slice(2)
 const suite = suites[name]
 if (suite && /^[1-9]\d{0,4}$/.test(argument)) await suite(Number(argument))
