@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { once } from 'node:events'
 import { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import type { Catalog } from '@comfy-balancer/contract/catalog'
@@ -13,6 +14,7 @@ import { connect } from '@comfy-balancer/task-store/connection'
 import { createKeys } from '@comfy-balancer/task-store/keys'
 import { openScratchLedger } from '@comfy-balancer/task-store/scratch-ledger'
 import t, { type Test } from 'tap'
+import { WebSocket } from 'ws'
 import { createApp } from '../src/app.ts'
 import { readComfyBalancerConfig } from '../src/config.ts'
 
@@ -202,7 +204,10 @@ t.test('what belongs to another tenant looks like what was never there, on every
   await redis.zadd(keys.poisons(), Date.now() + 60_000, `mine:${fingerprint}`)
   /** An id of each kind of thing that belongs to a tenant, by the first part of its address. */
   const group = (await (await post(mine.headers, `{"requests":[${body}]}`)).json()) as Group
+  const delivery = { task: task.id, version: 1, tenant: 'mine', url: 'https://example.com/', body: '{}' }
+  await ledger.deliveries.owe({ ...delivery, type: 'task.queued' })
   const foreign: Readonly<Record<string, string>> = {
+    'webhook-deliveries': `${task.id}-1`,
     ...{ tasks: task.id, groups: group.id, quarantine: fingerprint, templates: 'film-1' }
   }
   const content = JSON.stringify({ input_schema: { properties: {} }, bindings: {}, ...JSON.parse(body) })
@@ -240,13 +245,49 @@ t.test('what belongs to another tenant looks like what was never there, on every
   }
 
   await putTemplate()
-  for (const path of ['tasks', 'quarantine', 'templates']) {
+  for (const path of ['tasks', 'quarantine', 'templates', 'webhook-deliveries', `webhook-deliveries?task=${task.id}`]) {
     const list = await fetch(`${url}/api/v1/${path}`, { headers: theirs.headers })
     t.same([list.status, ((await list.json()) as { data: object[] }).data], [200, []], path)
   }
   const keyed = { 'idempotency-key': 'k' }
   const [one, two] = [await post({ ...mine.headers, ...keyed }), await post({ ...theirs.headers, ...keyed })]
   t.notSame(((await one.json()) as Task).id, ((await two.json()) as Task).id, 'idempotency keys are per tenant')
+})
+
+t.test("a socket tells its tenant's tasks only", async t => {
+  const { url, key, accepted } = await open(t)
+  const [mine, theirs] = [await key('mine'), await key('theirs')]
+  const { id } = await accepted(mine.headers)
+  const address = `${url.replace('http', 'ws')}/api/v1/ws`
+  const [refused] = (await once(new WebSocket(address), 'error').catch(error => [error])) as [Error]
+  t.match(refused.message, /401/)
+  for (const [headers, expected] of [
+    [theirs.headers, { type: 'error', taskId: id, problem: { code: 'not-found' } }],
+    [mine.headers, { type: 'subscribed', taskId: id }]
+  ] as const) {
+    const socket = new WebSocket(address, { headers })
+    t.teardown(() => socket.terminate())
+    await once(socket, 'open')
+    socket.send(JSON.stringify({ type: 'subscribe', taskId: id }))
+    const [answer] = await once(socket, 'message')
+    t.match(JSON.parse(String(answer)), expected)
+  }
+})
+
+t.test('webhooks are signed with the secret of their tenant', async t => {
+  const { url, ledger, key } = await open(t)
+  const put = async (headers: Record<string, string>) => {
+    const answer = await fetch(`${url}/api/v1/webhook-secret`, {
+      ...{ method: 'PUT', body: '{}', headers: { ...json, ...headers } }
+    })
+    return ((await answer.json()) as { secret: string }).secret
+  }
+  const [mine, theirs] = [await put((await key('mine')).headers), await put((await key('theirs')).headers)]
+  t.same(
+    [await ledger.webhookSecrets.current('mine'), await ledger.webhookSecrets.current('theirs')],
+    [[mine], [theirs]]
+  )
+  t.not(mine, theirs)
 })
 
 t.test('nodes and fleet name the tasks and queues of others to operators alone', async t => {
