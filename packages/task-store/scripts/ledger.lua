@@ -2,6 +2,7 @@
 -- limits.ts make. Every time is Redis time.
 
 local function now_ms()
+  if L.clockKey then return tonumber(redis.call('GET', L.clockKey)) end
   local t = redis.call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end

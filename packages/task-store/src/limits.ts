@@ -37,6 +37,8 @@ export type Limits = {
   readonly poisonMs: number
   /** Beyond this share of Redis' maxmemory nothing is accepted any more. */
   readonly maxMemoryShare: number
+  /** Tests only, by scratch-ledger: the key that holds the ledger's time, instead of Redis' own clock. */
+  readonly clockKey?: string
 }
 
 const second = 1000
