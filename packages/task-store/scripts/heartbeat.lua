@@ -5,7 +5,7 @@ local node, token = K.node .. ARGV[1], ARGV[5]
 local n = redis.call('HMGET', node, 'epoch', 'slotTask', 'slotToken', 'intent')
 if n[1] ~= ARGV[2] then return { 'stale-node' } end
 redis.call('ZADD', K.nodes, now, ARGV[1])
-redis.call('HSET', node, 'report', ARGV[3], 'intent', ARGV[4], 'beatMs', now)
+redis.call('HSET', node, 'report', ARGV[3], 'intent', ARGV[4])
 if n[4] ~= ARGV[4] and ARGV[4] == 'ready' then redis.call('PUBLISH', K.wakeDispatch, ARGV[1]) end
 local id, slot_token = n[2], n[3]
 if token ~= '' then

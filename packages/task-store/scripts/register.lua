@@ -19,7 +19,7 @@ if n[4] then
 end
 redis.call('SET', K.catalog .. ARGV[5], ARGV[6], 'PX', L.keepNodeMs * 2)
 redis.call('SET', K.files .. ARGV[10], ARGV[11], 'PX', L.keepNodeMs * 2)
-redis.call('HSET', key, 'files', ARGV[10], 'epoch', ARGV[2], 'url', ARGV[3], 'labels', ARGV[4], 'catalog', ARGV[5], 'report', ARGV[7], 'intent', ARGV[9], 'beatMs', now)
+redis.call('HSET', key, 'files', ARGV[10], 'epoch', ARGV[2], 'url', ARGV[3], 'labels', ARGV[4], 'catalog', ARGV[5], 'report', ARGV[7], 'intent', ARGV[9])
 redis.call('ZADD', K.nodes, now, ARGV[1])
 redis.call('PUBLISH', K.wakeDispatch, ARGV[1])
 return { adopted and 'adopted' or 'registered' }

@@ -227,6 +227,16 @@ t.test('writes with another token are refused and change nothing', async t => {
   t.equal(await ledger.attempts.complete(id, 'second', [], spent), 'ok')
 })
 
+t.test('a node whose process is known to be gone is not claimed until it shows itself', async t => {
+  const ledger = open(t)
+  await register(ledger, 'n1')
+  const id = await enqueue(ledger)
+  await ledger.nodes.suspect('n1', 'e1')
+  t.equal(await claim(ledger, id), 'not-ready')
+  await beat(ledger)
+  t.equal(await claim(ledger, id), 'claimed')
+})
+
 t.test('a cancel is final at once; the slot waits for the node', async t => {
   const ledger = open(t)
   await register(ledger, 'n1')
