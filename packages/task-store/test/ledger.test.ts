@@ -237,6 +237,18 @@ t.test('a node whose process is known to be gone is not claimed until it shows i
   t.equal(await claim(ledger, id), 'claimed')
 })
 
+t.test('a claim that arrives again after its attempt has ended claims nothing', async t => {
+  const ledger = open(t)
+  await register(ledger, 'n1')
+  const id = await enqueue(ledger)
+  for (const token of ['one', 'two']) {
+    t.equal(await claim(ledger, id, 'n1', token), 'claimed')
+    await ledger.attempts.release('n1', token)
+    t.equal(await claim(ledger, id, 'n1', 'one'), 'not-queued', 'no two attempts share a token')
+  }
+  t.match(await ledger.tasks.find(id), { state: 'queued', attempt: 2 })
+})
+
 t.test('a cancel is final at once; the slot waits for the node', async t => {
   const ledger = open(t)
   await register(ledger, 'n1')
