@@ -17,10 +17,9 @@ if at_cap(t[2]) then return 'at-cap' end
 if not leave_queue(id) then return 'not-queued' end
 
 local tenant = t[2]
-local start = tonumber(redis.call('ZSCORE', K.flows, tenant) or redis.call('HGET', K.fairness, 's:' .. tenant) or '0')
+local start = tonumber(redis.call('HGET', K.fairness, 's:' .. tenant) or '0')
 local v = tonumber(redis.call('HGET', K.fairness, 'v') or '0')
-redis.call('HSET', K.fairness, 's:' .. tenant, tostring(math.max(start, v)))
-if redis.call('ZSCORE', K.flows, tenant) then redis.call('ZADD', K.flows, math.max(start, v), tenant) end
+if start < v then move_place(tenant, v - start) end
 charge(tenant, tonumber(ARGV[5]))
 redis.call('HDEL', K.fairness, 'o:' .. tenant)
 if #ARGV == 6 then redis.call('HSET', K.fairness, 'v', tostring(math.max(v, start))) end

@@ -61,6 +61,7 @@ local function join_queue(id)
   if not redis.call('ZSCORE', K.flows, tenant) then
     local v = tonumber(redis.call('HGET', K.fairness, 'v') or '0')
     local s = tonumber(redis.call('HGET', K.fairness, 's:' .. tenant) or '0')
+    redis.call('HSET', K.fairness, 's:' .. tenant, tostring(math.max(v, s)))
     redis.call('ZADD', K.flows, math.max(v, s), tenant)
   end
   redis.call('PUBLISH', K.wakeDispatch, id)
@@ -125,12 +126,16 @@ local function count_generation(tenant, id)
   return { limit, tostring(math.max(0, limit - redis.call('ZCARD', key))), tostring(first[2] + HOUR - now) }
 end
 
--- Moves a tenant's place in the fair queue by GPU-seconds ÷ weight: a charge, or a correction when negative.
-local function charge(tenant, used)
-  local seconds = used / tonumber(redis.call('HGET', K.tenant .. tenant, 'weight') or '1')
-  local s = tonumber(redis.call('HGET', K.fairness, 's:' .. tenant) or '0') + seconds
+-- Moves a tenant's place in the fair queue, the same number in fairness and, while it waits, in flows.
+local function move_place(tenant, by)
+  local s = tonumber(redis.call('HGET', K.fairness, 's:' .. tenant) or '0') + by
   redis.call('HSET', K.fairness, 's:' .. tenant, tostring(s))
-  if redis.call('ZSCORE', K.flows, tenant) then redis.call('ZINCRBY', K.flows, seconds, tenant) end
+  if redis.call('ZSCORE', K.flows, tenant) then redis.call('ZINCRBY', K.flows, by, tenant) end
+end
+
+-- Charges a tenant GPU-seconds ÷ weight; a correction when negative.
+local function charge(tenant, used)
+  move_place(tenant, used / tonumber(redis.call('HGET', K.tenant .. tenant, 'weight') or '1'))
 end
 
 -- Replaces the estimate that claim charged by what was really used, and adds that to the tenant's day.

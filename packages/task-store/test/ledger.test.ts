@@ -444,6 +444,30 @@ t.test('the look is bounded, fair by tenant and sees what waits for a resident m
   t.notOk((await ledger.waiting.look([])).flows.has('light'))
 })
 
+t.test('what a tenant used beyond the prediction is charged, even when its last waiting task is claimed', async t => {
+  const ledger = open(t)
+  await register(ledger, 'n1')
+  await register(ledger, 'n2')
+  const long = await enqueue(ledger, { tenant: 'a' })
+  await claim(ledger, long, 'n1', 'long')
+  for (let i = 0; i < 5; i++) {
+    await claim(ledger, await enqueue(ledger, { tenant: 'b' }), 'n2', `b${i}`)
+    await ledger.attempts.complete((await ledger.nodes.find('n2'))!.slot!.task, `b${i}`, [], {
+      ...spent,
+      gpuSeconds: 10
+    })
+  }
+  const last = await enqueue(ledger, { tenant: 'a' })
+  await ledger.attempts.complete(long, 'long', [], { ...spent, gpuSeconds: 100 })
+  await claim(ledger, last, 'n1', 'last')
+  await enqueue(ledger, { tenant: 'a' })
+  t.equal(
+    (await ledger.waiting.look([])).flows.get('a')?.start,
+    140,
+    '40 when it came, 90 more than predicted, 10 predicted'
+  )
+})
+
 t.test('finished attempts teach how long loading and execution take', async t => {
   const ledger = open(t)
   await register(ledger, 'n1')
