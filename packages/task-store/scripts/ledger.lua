@@ -265,7 +265,8 @@ local function keep_log(id, text)
   if text == '' then return end
   text = (redis.call('GET', K.logs .. id) or '') .. text
   if #text > L.maxLogBytes then
-    local from = string.find(text, '\n', #text - L.maxLogBytes, true) or #text - L.maxLogBytes
+    local from = string.find(text, '\n', #text - L.maxLogBytes, true)
+    if not from or from == #text then from = #text - L.maxLogBytes end
     text = string.sub(text, from + 1)
   end
   redis.call('SET', K.logs .. id, text)

@@ -495,6 +495,10 @@ t.test(
     for (const _ of [1, 2])
       t.equal(await ledger.attempts.complete(id, 'two', [], spent, 'second attempt, longer\n'), 'ok')
     t.equal(await ledger.tasks.log(id), 'second attempt, longer\n')
+    const other = await enqueue(ledger)
+    await claim(ledger, other, 'n1', 'three')
+    await ledger.attempts.retry(other, 'three', back, `one line that is longer than ${'that '.repeat(6)}\n`)
+    t.equal(await ledger.tasks.log(other), ' that that that that that that \n'.slice(-30))
   }
 )
 
