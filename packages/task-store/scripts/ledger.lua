@@ -192,7 +192,7 @@ local function node_fault(node)
   local times = tonumber(redis.call('HGET', key, 'quarantines') or '0')
   if faults < L.quarantineFaults and times == 0 then return 0 end
   redis.call('ZREMRANGEBYSCORE', K.quarantined, '-inf', now)
-  local alive = redis.call('ZCOUNT', K.nodes, now - L.aliveMs, '+inf')
+  local alive = redis.call('ZCOUNT', K.nodes, '(' .. now - L.aliveMs, '+inf')
   if redis.call('ZCARD', K.quarantined) >= math.max(1, math.floor(alive * L.quarantineShare)) then return 0 end
   local pause = math.min(L.quarantineMs * (times + 1), L.maxQuarantineMs)
   redis.call('HSET', key, 'faults', 0, 'quarantines', times + 1, 'quarantinedUntilMs', now + pause)
@@ -207,7 +207,7 @@ end
 
 -- Refuses a workflow to its tenant for a while: it took ComfyUI down on more than one node.
 local function quarantine_workflow(id)
-  local t = redis.call('HMGET', K.task .. id, 'tenant', 'fingerprint', 'avoid', 'node')
+  local t = redis.call('HMGET', K.task .. id, 'tenant', 'fingerprint', 'downed')
   local name = t[1] .. ':' .. (t[2] or '')
   if not t[2] or not string.find(t[3] or '', ',', 1, true) then return end
   redis.call('SET', K.poison .. name, cjson.encode({ task = id, nodes = t[3], sinceMs = now }), 'PX', L.poisonMs)
@@ -215,19 +215,19 @@ local function quarantine_workflow(id)
   redis.call('ZADD', K.poisons, now + L.poisonMs, name)
 end
 
-local function avoid_node(id, node)
-  if node == '' then return end
-  local list = field(id, 'avoid')
-  if not string.find(',' .. list .. ',', ',' .. node .. ',', 1, true) then
-    redis.call('HSET', K.task .. id, 'avoid', list == '' and node or list .. ',' .. node)
-  end
+-- Adds the task's node to a list that the task keeps.
+local function list_node(id, name)
+  local node, list = field(id, 'node'), field(id, name)
+  if node == '' or string.find(',' .. list .. ',', ',' .. node .. ',', 1, true) then return end
+  redis.call('HSET', K.task .. id, name, list == '' and node or list .. ',' .. node)
 end
 
 -- Sends a task back after an attempt that gave no result, or fails it when the budget of that class is used up.
 -- The caller has taken it out of its slot. Returns 'retried' or 'failed'.
 local function retry(id, class, budget, delay, exhausted, avoid)
   local used = redis.call('HINCRBY', K.task .. id, 'used:' .. class, 1)
-  if avoid then avoid_node(id, field(id, 'node')) end
+  if avoid then list_node(id, 'avoid') end
+  if class == 'comfyui-died' then list_node(id, 'downed') end
   if used > budget then
     if class == 'comfyui-died' then quarantine_workflow(id) end
     fail_with(id, exhausted, class)

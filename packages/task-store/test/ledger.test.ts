@@ -576,6 +576,18 @@ t.test('three faults in a row put a node into quarantine, then one canary decide
   for (const ms of [0, 0]) t.equal((await failOnce(ledger, 'n1', 'node')).quarantinedMs, ms)
 })
 
+t.test('only nodes whose ComfyUI died under it are held against a workflow', async t => {
+  const ledger = open(t)
+  for (const node of ['n1', 'n2']) await register(ledger, node)
+  const id = await enqueue(ledger)
+  await claim(ledger, id, 'n1', 'lost')
+  await ledger.nodes.suspect('n1', 'e1')
+  for (let i = 0; i < 4; i++) await failOnce(ledger, 'n2', 'comfyui-died', id)
+  t.equal((await ledger.tasks.find(id))?.state, 'failed')
+  t.same(await ledger.quarantine.list(), [], 'it took down one node only; the other was lost')
+  t.same((await ledger.tasks.enqueue(aTask())).kind, 'accepted')
+})
+
 t.test('only the faults of a node count: not a cancel, not the second ComfyUI that dies under one task', async t => {
   const ledger = open(t, { leaseMs: 60_000 })
   await register(ledger, 'n1')
