@@ -7,6 +7,7 @@ import { type Fleet, type FleetOptions, startFleet } from '@comfy-balancer/local
 import { provideRedisOrExit } from '@comfy-balancer/local/redis'
 import { fairnessTable, gpus, measureFairness } from './fairness.ts'
 import { followersTable, measureFollowers } from './followers.ts'
+import { claimsPerRound, ledgerReport, measureLedger } from './ledger.ts'
 import { measureOverhead, overheadTable } from './overhead.ts'
 
 const results = fileURLToPath(new URL('../../results/', import.meta.url))
@@ -16,6 +17,12 @@ const say = (text: string): void => void process.stdout.write(`${text}\n`)
 const prefix = `{bench-${process.pid}}:`
 
 type Result = { readonly file: string; readonly text: string }
+const keep = ({ file, text }: Result): void => {
+  say(text)
+  mkdirSync(results, { recursive: true })
+  writeFileSync(join(results, file), `${text}\n`)
+}
+
 type FleetMore = Omit<FleetOptions, 'redisUrl' | 'folder'>
 
 /** Measures on a fleet of its own, which goes afterwards; prints the result and keeps it. */
@@ -28,10 +35,7 @@ const onFleet = async (
   const env = { REDIS_KEY_PREFIX: prefix, ...more.env }
   const fleet = await startFleet({ ...more, redisUrl: redis.url, folder, env })
   try {
-    const { file, text } = await measure(fleet, redis.url)
-    say(text)
-    mkdirSync(results, { recursive: true })
-    writeFileSync(join(results, file), `${text}\n`)
+    keep(await measure(fleet, redis.url))
   } finally {
     await fleet.stop()
     await redis.stop()
@@ -74,9 +78,21 @@ const fairness = async (light: number): Promise<void> =>
     return { file: 'fairness.md', text: `${title}\n\n${fairnessTable(found)}` }
   })
 
-const suites: Readonly<Record<string, (argument: number) => Promise<void>>> = { overhead, fairness, followers }
+/** `npm run bench -- ledger [rounds]`: what a waiting task costs Redis, and whether claiming stays as quick when many wait. */
+const ledger = async (rounds: number): Promise<void> => {
+  const redis = await provideRedisOrExit()
+  try {
+    const report = ledgerReport(await measureLedger(redis.url, [1_000, 10_000, 100_000], rounds))
+    const title = `Looks and claims at three lengths of the queue in turn, ${rounds} rounds of ${claimsPerRound}, Redis ${redis.version}, Node ${process.version}`
+    keep({ file: 'ledger.md', text: `${title}\n\n${report}` })
+  } finally {
+    await redis.stop()
+  }
+}
 
-const defaults: Readonly<Record<string, string>> = { overhead: '200', fairness: '40', followers: '200' }
+const suites: Readonly<Record<string, (argument: number) => Promise<void>>> = { overhead, fairness, followers, ledger }
+
+const defaults: Readonly<Record<string, string>> = { overhead: '200', fairness: '40', followers: '200', ledger: '60' }
 const [name = '', argument = defaults[name] ?? ''] = process.argv.slice(2)
 const suite = suites[name]
 if (suite && /^[1-9]\d{0,4}$/.test(argument)) await suite(Number(argument))
