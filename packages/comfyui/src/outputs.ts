@@ -1,5 +1,5 @@
+import { kindOf, type MediaKind, mediaTypeOf } from '@comfy-balancer/domain/media-type'
 import type { Workflow } from '@comfy-balancer/domain/workflow'
-import { kindOf, type MediaKind, mediaTypeOf } from './media-type.ts'
 import { isRecord, stringOf } from './record.ts'
 import type { WebsocketImage } from './verdict.ts'
 import type { FileName, HistoryEntry } from './wire.ts'

@@ -1,10 +1,10 @@
+import { kindOf, mediaTypeOf } from '@comfy-balancer/domain/media-type'
 import t from 'tap'
 import { catalogDigest, readCatalog } from '../src/catalog.ts'
 import { isOutOfMemory, isPlacement, withoutHostPaths } from '../src/errors.ts'
 import { literalAt, membersOf, withLiterals } from '../src/exact-text.ts'
 import { type Edits, readRequest, submission } from '../src/graph.ts'
 import { parseJson } from '../src/json.ts'
-import { kindOf, mediaTypeOf } from '../src/media-type.ts'
 import { findOutputs } from '../src/outputs.ts'
 
 const bodyOf = (prompt: unknown): string => JSON.stringify({ prompt })

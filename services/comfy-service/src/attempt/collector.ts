@@ -1,7 +1,7 @@
 import type { ComfyUiHttp } from '@comfy-balancer/comfyui/http'
-import { mediaTypeOf } from '@comfy-balancer/comfyui/media-type'
 import { type FoundOutput, findOutputs } from '@comfy-balancer/comfyui/outputs'
 import type { Verdict } from '@comfy-balancer/comfyui/verdict'
+import { mediaTypeOf } from '@comfy-balancer/domain/media-type'
 import type { OutputFormat } from '@comfy-balancer/domain/output-format'
 import type { Workflow } from '@comfy-balancer/domain/workflow'
 import type { Log } from '@comfy-balancer/service-kit/log'

@@ -1,4 +1,4 @@
-import { mediaTypeOf } from '@comfy-balancer/comfyui/media-type'
+import { mediaTypeOf } from '@comfy-balancer/domain/media-type'
 import type { FetchedFile } from '@comfy-balancer/service-kit/egress'
 
 const headBytes = 64

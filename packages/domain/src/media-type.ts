@@ -9,6 +9,7 @@ const byExtension: Record<string, [type: string, kind: MediaKind]> = {
   webp: ['image/webp', 'image'],
   gif: ['image/gif', 'image'],
   avif: ['image/avif', 'image'],
+  heic: ['image/heic', 'image'],
   bmp: ['image/bmp', 'image'],
   tif: ['image/tiff', 'image'],
   tiff: ['image/tiff', 'image'],
@@ -52,8 +53,7 @@ const byKey: Record<string, MediaKind> = {
   '3d': '3d'
 }
 
-const ascii = (head: Uint8Array, from: number, to: number): string =>
-  Buffer.from(head.subarray(from, to)).toString('latin1')
+const ascii = (head: Uint8Array, from: number, to: number): string => String.fromCharCode(...head.subarray(from, to))
 
 const extensionOf = (filename: string): string => /\.([A-Za-z0-9]+)$/.exec(filename)?.[1]?.toLowerCase() ?? ''
 
@@ -69,6 +69,7 @@ const byMagic = (head: Uint8Array): string | undefined => {
   if (start.slice(4, 8) === 'ftyp') {
     const brand = start.slice(8)
     if (brand.startsWith('avif')) return 'image/avif'
+    if (/^hei[cxms]/.test(brand)) return 'image/heic'
     if (brand.startsWith('M4A')) return 'audio/mp4'
     return brand.startsWith('qt') ? 'video/quicktime' : 'video/mp4'
   }
