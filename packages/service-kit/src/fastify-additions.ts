@@ -11,6 +11,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** What a key must be allowed to do here; null: open to anybody. */
     scope?: Scope | null
+    /** How long the body may take to arrive, where that is longer than usual. */
+    bodyMs?: number
   }
   interface FastifyInstance {
     openStreams: OpenStreams

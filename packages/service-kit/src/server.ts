@@ -7,6 +7,7 @@ import websocket from '@fastify/websocket'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import { uuidv7 } from 'uuidv7'
 import { type Access, requireKeys } from './access.ts'
+import { limitBodyTime, longestBodyMs } from './body-time.ts'
 import { anybody } from './caller.ts'
 import { takeJsonBodies } from './json-body.ts'
 import type { Logger } from './logger.ts'
@@ -26,14 +27,13 @@ export type App = FastifyInstance
 /** What a server needs to know before it has routes. */
 export type ServerOptions = {
   readonly logger: Logger
-  readonly config: Pick<ServiceConfig, 'BODY_LIMIT_BYTES' | 'JSON_MAX_DEPTH' | 'HOST' | 'AUTH_MODE'>
+  readonly config: Pick<ServiceConfig, 'BODY_LIMIT_BYTES' | 'BODY_SECONDS' | 'JSON_MAX_DEPTH' | 'HOST' | 'AUTH_MODE'>
   /** Stands at the head of `/openapi.json`. */
   readonly info: { readonly title: string; readonly version: string; readonly description: string }
   /** Who knows the API keys; without it everybody is one tenant. */
   readonly access?: Access | undefined
 }
 
-const requestTimeoutMs = 30_000
 /** What a caller says over a WebSocket is short. */
 const maxSocketMessageBytes = 4_096
 /** Twice the longest long poll: a socket that waits for its answer is silent that long. */
@@ -49,7 +49,7 @@ export const createServer = async ({ logger, config, info, access }: ServerOptio
     loggerInstance: logger,
     logController: new RequestLog(),
     bodyLimit: config.BODY_LIMIT_BYTES,
-    requestTimeout: requestTimeoutMs,
+    requestTimeout: longestBodyMs,
     connectionTimeout: silentSocketMs,
     forceCloseConnections: true,
     return503OnClosing: false,
@@ -73,6 +73,7 @@ export const createServer = async ({ logger, config, info, access }: ServerOptio
   app.setErrorHandler((error, request, reply) => answerError(error, request, reply))
   closeInOrder(app)
   await app.register(websocket, { options: { maxPayload: maxSocketMessageBytes }, errorHandler: endSocket })
+  limitBodyTime(app, config.BODY_SECONDS * 1_000, answerLateBody)
   refuseUnknownRoutes(app)
   takeJsonBodies(app, config.JSON_MAX_DEPTH)
   coerceQueries(app)
@@ -115,6 +116,9 @@ const reasons: Readonly<Record<number, string>> = {
   408: 'Request Timeout',
   431: 'Request Header Fields Too Large'
 }
+
+const answerLateBody = (socket: Socket): void =>
+  answerBrokenRequest(Object.assign(new Error('late'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' }), socket)
 
 /** Answers what Node could not read as a request, for which there is no request and no reply. */
 const answerBrokenRequest = (error: NodeJS.ErrnoException, socket: Socket): void => {

@@ -19,6 +19,12 @@ export const serviceConfig = (defaults: { readonly port: number; readonly logdyP
   LOG_LOGDY_PORT: Type.Integer({ minimum: 1, maximum: 65_535, default: defaults.logdyPort }),
   LOG_LOGDY_QUEUE_BYTES: Type.Integer({ minimum: 65_536, maximum: 1_073_741_824, default: 8_388_608 }),
   BODY_LIMIT_BYTES: Type.Integer({ minimum: 1024, maximum: 1_073_741_824, default: 10_485_760 }),
+  BODY_SECONDS: Type.Integer({
+    minimum: 1,
+    maximum: 3_600,
+    default: 30,
+    description: 'How long a body may take to arrive; uploads have an hour'
+  }),
   JSON_MAX_DEPTH: Type.Integer({ minimum: 4, maximum: 512, default: 64 }),
   AUTH_MODE: Type.Optional(
     Type.Unsafe<'none' | 'keys'>(

@@ -42,7 +42,7 @@ const anApp = async (t: Test, more: { AUTH_MODE?: 'none' } = {}): Promise<{ app:
   const records: LogRecord[] = []
   const destination = { write: (line: string) => void records.push(JSON.parse(line)) }
   const { logger } = createLogger({ service: 'test', instance: 'one', level: 'debug', destination })
-  const config = { BODY_LIMIT_BYTES: 100_000, JSON_MAX_DEPTH: 64, HOST: '127.0.0.1', ...more }
+  const config = { BODY_LIMIT_BYTES: 100_000, BODY_SECONDS: 1, JSON_MAX_DEPTH: 64, HOST: '127.0.0.1', ...more }
   const app = await createServer({ logger, config, info: { title: 'Test', version: '1.2.3', description: 'A test' } })
   t.teardown(() => app.close())
   return { app, records }
@@ -320,7 +320,7 @@ t.test('where keys are asked for, a route of the API that declares no scope need
   const caller = (scope: string) => ({ tenant: 'one', may: (asked: string) => asked === scope })
   const app = await createServer({
     logger,
-    config: { BODY_LIMIT_BYTES: 100_000, JSON_MAX_DEPTH: 64, HOST: '127.0.0.1', AUTH_MODE: 'keys' },
+    config: { BODY_LIMIT_BYTES: 100_000, BODY_SECONDS: 1, JSON_MAX_DEPTH: 64, HOST: '127.0.0.1', AUTH_MODE: 'keys' },
     info: { title: 'Test', version: '1.2.3', description: 'A test' },
     access: {
       judge: async key => ({ kind: 'valid', caller: caller(key), keyName: 'k' }),
@@ -336,6 +336,30 @@ t.test('where keys are asked for, a route of the API that declares no scope need
   t.equal(await statusOf('/api/v1/forgotten', 'tasks:read'), 403)
   t.equal(await statusOf('/api/v1/forgotten', 'admin'), 200)
   t.equal(await statusOf('/elsewhere'), 200)
+})
+
+t.test('a body that trickles in is ended in time, with a word', async t => {
+  const { app } = await anApi(t)
+  const address = new URL(await app.listen({ host: '127.0.0.1', port: 0 }))
+  const socket = connect(Number(address.port), address.hostname).setEncoding('utf8')
+  socket.on('error', () => {})
+  let text = ''
+  let isClosed = false
+  socket.on('data', chunk => {
+    text += chunk
+  })
+  socket.on('close', () => {
+    isClosed = true
+  })
+  const head = ['POST /api/v1/generate HTTP/1.1', 'host: x', 'content-type: application/json', 'content-length: 9999']
+  socket.write(`${head.join('\r\n')}\r\n\r\n{`)
+  const trickle = setInterval(() => socket.writable && socket.write(' '), 50)
+  t.teardown(() => {
+    clearInterval(trickle)
+    socket.destroy()
+  })
+  await until(() => text.includes('}') && isClosed)
+  t.match(text, /^HTTP\/1\.1 408 Request Timeout\r\nContent-Type: application\/problem\+json/)
 })
 
 t.test('what is not HTTP is answered with a problem too, and serving everybody is said at the start', async t => {
