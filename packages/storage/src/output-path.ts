@@ -21,6 +21,10 @@ export const outputPath = ({ tenant, taskId, token, index, filename }: OutputNam
 export const taskFolder = ({ tenant, taskId }: Pick<OutputName, 'tenant' | 'taskId'>): string =>
   `tenants/${segment('tenant', tenant)}/tasks/${segment('task', taskId)}`
 
+/** Where a file that a tenant brought is kept. */
+export const inputPath = ({ tenant, name }: { readonly tenant: string; readonly name: string }): string =>
+  `tenants/${segment('tenant', tenant)}/inputs/${segment('name', name)}`
+
 /** A name of at most 120 characters without separators, control characters and leading or trailing dots; the extension survives. */
 export const safeFilename = (filename: string): string => {
   const name = filename.split(/[/\\]/).at(-1) ?? ''

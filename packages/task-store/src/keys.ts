@@ -75,6 +75,12 @@ export const keyNames = {
   tasks: 'tasks:',
   /** string: task id and hash of the request */
   idempotency: 'idempotency:',
+  /** hash: path, bytes and media type of an uploaded file, by tenant and digest */
+  input: 'input:',
+  /** zset: `tenant:digest` of the uploaded files by when they expire */
+  inputs: 'inputs',
+  /** zset: paths of the store that nobody needs any more, by when they may be removed */
+  waste: 'waste',
   /** hash: learned seconds of one need */
   stats: 'stats:',
   /** list: events (JSON) that webhooks wait for and delivery has not taken over */

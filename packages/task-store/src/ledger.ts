@@ -2,6 +2,7 @@ import type { Redis } from 'ioredis'
 import { type ApiKeys, createApiKeys } from './api-keys.ts'
 import { type Attempts, createAttempts } from './attempts.ts'
 import { createDeliveries, type Deliveries } from './deliveries.ts'
+import { createInputs, type Inputs } from './inputs.ts'
 import { createKeys } from './keys.ts'
 import { defaultLimits, type Limits } from './limits.ts'
 import { createNodes, type Nodes } from './nodes.ts'
@@ -21,6 +22,7 @@ export type Ledger = {
   readonly attempts: Attempts
   readonly nodes: Nodes
   readonly waiting: Waiting
+  readonly inputs: Inputs
   readonly recovery: Recovery
   readonly quarantine: Quarantine
   readonly tenants: Tenants
@@ -44,6 +46,7 @@ export const createLedger = (redis: Redis, prefix = '{cb}:', limits: Limits = de
     attempts: createAttempts(deps),
     nodes: createNodes(deps),
     waiting: createWaiting(deps),
+    inputs: createInputs(deps),
     recovery: createRecovery(deps),
     quarantine: createQuarantine(deps),
     tenants,

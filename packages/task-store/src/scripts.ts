@@ -3,9 +3,11 @@ import type { Redis } from 'ioredis'
 import { keyNames } from './keys.ts'
 import { type Limits, scriptLimits } from './limits.ts'
 
-/** Each transition of the ledger, and the flags it runs under: only `enqueue` may be refused because memory is full. */
+/** Each transition of the ledger, and the flags it runs under: only what a caller adds may be refused because memory is full. */
 const scriptFlags = {
   enqueue: '',
+  'keep-input': '',
+  'forget-inputs': 'allow-oom',
   candidates: 'no-writes',
   nodes: 'no-writes',
   claim: 'allow-oom',

@@ -692,3 +692,23 @@ t.test('short of memory nothing is accepted, and everything else goes on', async
   await ledger.recovery.sweep()
   t.match(await ledger.tasks.enqueue(aTask()), { kind: 'accepted' })
 })
+
+t.test('an uploaded file is known by its content, kept longer by use and removed once forgotten', async t => {
+  const { ledger, redis, close } = openScratchLedger()
+  t.teardown(close)
+  const { inputs } = ledger
+  const file = (path: string) => ({ sha256: 'a'.repeat(64), path, bytes: 3, mediaType: 'image/png' })
+  const id = `input_${'a'.repeat(64)}`
+  const first = await inputs.add('t1', file('p1'), 60_000)
+  t.match(first, { id, path: 'p1', bytes: 3, mediaType: 'image/png' })
+  t.match(await inputs.add('t1', file('p1'), 1), { path: 'p1', expiresMs: first.expiresMs }, 'sent again: the same')
+  t.same([await inputs.find('t2', id), await inputs.use('t2', id, 1)], [undefined, undefined], 'of no other tenant')
+  t.ok((await inputs.use('t1', id, 600_000))!.expiresMs > first.expiresMs)
+  t.match(await inputs.add('t1', file('p2'), 1), { path: 'p2' }, 'the newest copy counts')
+  t.same(await inputs.forget(), [], 'the one before may still be read')
+  await redis.zadd(`${ledger.prefix}inputs`, 'XX', 1, `t1:${'a'.repeat(64)}`)
+  t.same(await inputs.forget(), ['p2'])
+  t.same(await inputs.forget(), ['p2'], 'told until it is reported removed')
+  await inputs.removed(['p2'])
+  t.same([await inputs.forget(), await inputs.find('t1', id)], [[], undefined])
+})
