@@ -74,6 +74,7 @@ const startBackends = (options: FleetOptions, crew: Crew): Promise<Backend[]> =>
 const startSimulator = async (options: FleetOptions, crew: Crew, index: number): Promise<Backend> => {
   const { speed, vramGb = 24 } = options.simulators![index]!
   const name = `comfyui-${letter(index)}`
+  const modelsDir = options.env?.COMFYUI_MODELS_DIR
   const simulator = await crew.start(false, {
     name,
     command: process.execPath,
@@ -81,7 +82,8 @@ const startSimulator = async (options: FleetOptions, crew: Crew, index: number):
       join(root, 'packages/comfyui-simulator/dist/src/main.js'),
       ...['--port', '0', '--listen', '127.0.0.1', '--name', `Simulated GPU ${letter(index).toUpperCase()}`],
       ...['--speed', String(speed), '--time-scale', String(options.timeScale ?? 1), '--vram-gb', String(vramGb)],
-      ...emptyFolders(join(options.folder, name))
+      ...emptyFolders(join(options.folder, name)),
+      ...(modelsDir === undefined ? [] : ['--models-dir', modelsDir])
     ],
     logFile: join(options.folder, 'logs', `${name}.log`),
     readyWhen: simulatorUrl

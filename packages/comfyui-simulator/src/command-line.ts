@@ -9,6 +9,7 @@ const options = {
   speed: { type: 'string' },
   'time-scale': { type: 'string' },
   'load-gbps': { type: 'string' },
+  'models-dir': { type: 'string' },
   'output-dir': { type: 'string' },
   'input-dir': { type: 'string' },
   'temp-dir': { type: 'string' },
@@ -29,6 +30,7 @@ export function readCommandLine(args: string[]): SimulatorOptions {
   const read: SimulatorOptions = {
     port: port(values.port),
     host: values.listen,
+    ...(values['models-dir'] === undefined ? {} : { modelsDir: values['models-dir'] }),
     outputDir: values['output-dir'],
     inputDir: values['input-dir'],
     tempDir: values['temp-dir'],

@@ -18,6 +18,8 @@ export interface SimulatorOptions extends FolderOptions {
   loadGbps?: number
   /** Model files by folder: name to size in bytes. Given, they replace the default ones. */
   models?: Record<string, Record<string, number>>
+  /** A folder whose model files on disk, by folder, count beside them. */
+  modelsDir?: string
   /** Folders with API-format workflows to learn classes and file names from. */
   learnDirs?: string[]
   /** Makes everything by chance repeatable. */

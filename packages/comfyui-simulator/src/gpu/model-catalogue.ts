@@ -1,3 +1,7 @@
+import { readdirSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { modelFilePattern } from '../nodes/model-file.ts'
+
 /** A model file that exists by name and size only. */
 export interface ModelFile {
   name: string
@@ -56,7 +60,11 @@ export const defaultModels: Record<string, Record<string, number>> = {
 export class ModelCatalogue {
   readonly #folders = new Map<string, Map<string, number>>()
 
-  constructor(models: Record<string, Record<string, number>> = defaultModels) {
+  readonly #directory: string | undefined
+
+  /** Files of `directory/<folder>` on disk count too, as they come and go. */
+  constructor(models: Record<string, Record<string, number>> = defaultModels, directory?: string) {
+    this.#directory = directory
     for (const folder of modelFolders) this.#folders.set(folder, new Map())
     for (const [folder, files] of Object.entries(models)) {
       for (const [name, bytes] of Object.entries(files)) this.add(folder, name, bytes)
@@ -77,15 +85,29 @@ export class ModelCatalogue {
   files(folder: string): ModelFile[] | undefined {
     const files = this.#folders.get(folder)
     if (!files) return undefined
-    return [...files].map(([name, bytes]) => ({ name, bytes })).sort((a, b) => (a.name < b.name ? -1 : 1))
+    const all = new Map([...files, ...this.#onDisk(folder)])
+    return [...all].map(([name, bytes]) => ({ name, bytes })).sort((a, b) => (a.name < b.name ? -1 : 1))
   }
 
   /** The size of a file in bytes; a name no folder has counts as 1 GB. */
   bytesOf(name: string): number {
-    for (const files of this.#folders.values()) {
-      const bytes = files.get(name)
+    for (const [folder, files] of this.#folders) {
+      const bytes = files.get(name) ?? this.#onDisk(folder).get(name)
       if (bytes !== undefined) return bytes
     }
     return gigabyte
+  }
+
+  #onDisk(folder: string): Map<string, number> {
+    if (this.#directory === undefined) return new Map()
+    const place = join(this.#directory, folder)
+    try {
+      const names = readdirSync(place, { recursive: true, encoding: 'utf8' }).filter(name =>
+        modelFilePattern.test(name)
+      )
+      return new Map(names.map(name => [name, statSync(join(place, name)).size]))
+    } catch {
+      return new Map()
+    }
   }
 }

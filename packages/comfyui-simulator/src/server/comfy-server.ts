@@ -51,7 +51,7 @@ export class ComfyServer {
     this.#host = options.host ?? '127.0.0.1'
     this.#port = options.port ?? 0
     this.#folders = createFolders(options)
-    this.#catalogue = new ModelCatalogue(options.models)
+    this.#catalogue = new ModelCatalogue(options.models, options.modelsDir)
     this.#classes = createClasses(options, this.#catalogue, this.#folders)
     this.#random = randomFrom(`simulator ${options.seed ?? 0}`)
     this.#faults = new FaultPlan(this.#random, faultRates(options.faultRates))
