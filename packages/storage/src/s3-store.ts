@@ -39,6 +39,12 @@ export type S3StoreOptions = {
   readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string }
 }
 
+/** What is needed to read from buckets by their names. */
+export type S3Readers = {
+  readonly of: (bucket: string) => Pick<ObjectStore, 'stat' | 'open'>
+  readonly close: () => Promise<void>
+}
+
 type Bucket = { readonly client: S3Client; readonly bucket: string }
 
 /** S3's least part, and its most parts of one object. */
@@ -87,8 +93,20 @@ export const createS3Store = async (options: S3StoreOptions): Promise<ObjectStor
   }
 }
 
+/** Reads from any bucket that the credentials open, and changes nothing there. */
+export const createS3Readers = (options: Omit<S3StoreOptions, 'bucket'>): S3Readers => {
+  const client = clientOf(options, options.endpoint)
+  return {
+    of: bucket => ({
+      stat: path => stat({ client, bucket }, path),
+      open: (path, range) => openObject({ client, bucket }, path, range)
+    }),
+    close: async () => client.destroy()
+  }
+}
+
 /** Other servers know neither a host name for each bucket nor the checksums that AWS has added to its protocol. */
-const clientOf = ({ region, credentials }: S3StoreOptions, endpoint: string | undefined): S3Client =>
+const clientOf = ({ region, credentials }: Omit<S3StoreOptions, 'bucket'>, endpoint: string | undefined): S3Client =>
   new S3Client({
     region,
     ...(endpoint === undefined ? {} : { endpoint, forcePathStyle: true }),
