@@ -27,6 +27,8 @@ const bursts = Number(process.env.BURSTS ?? 3)
 const leaseMs = 5_000
 const terminal = ['task.succeeded', 'task.failed', 'task.cancelled', 'task.expired']
 
+const onePixel = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=='
+
 const folder = makeOwnFolder('fleet-test')
 const env = { REDIS_KEY_PREFIX: `{fleet-${randomBytes(6).toString('hex')}}:` }
 const extras: Process[] = []
@@ -198,6 +200,32 @@ t.test('kill -9 of a node: its task is taken up elsewhere, and its events go on 
   t.not(again?.node, node.id)
   t.equal(await stateOf(node.id), 'down')
   await pictures(t, two, posted)
+})
+
+t.test('a file that comes along is there again after a failover', async t => {
+  const picture = Buffer.from(onePixel, 'base64')
+  const { id } = await one.upload(picture, { filename: 'ref.png' })
+  const names = ['ref.png', 'inline.png']
+  const posted = await one.generate({
+    prompt: {
+      ...Object.fromEntries(names.map(image => [image, { class_type: 'LoadImage', inputs: { image } }])),
+      join: { class_type: 'ImageBatch', inputs: { image1: ['ref.png', 0], image2: ['inline.png', 0] } },
+      wait: { class_type: 'TestSleep', inputs: { value: ['join', 0], seconds: 20 } },
+      save: { class_type: 'SaveImage', inputs: { images: ['wait', 0], filename_prefix: 'x' } }
+    },
+    inputs: { 'ref.png': { upload: id }, 'inline.png': { base64: onePixel } }
+  })
+  const first = await eventually('it runs', async () => {
+    const now = await two.getTask(posted.id)
+    return now.state === 'running' && fleet.nodes.find(node => node.id === now.node)
+  })
+  const { port } = new URL(first.comfyUiUrl)
+  comfyUis.get(first.id)?.kill('SIGKILL')
+  const ended = await two.wait(posted.id, { timeoutMs: 60_000 })
+  t.match(ended, { state: 'succeeded', attempt: 2, outputs: { length: 2 } })
+  t.not(ended.node, first.id)
+  comfyUis.set(first.id, await startComfyUi(`${first.id}-again`, Number(port)))
+  await eventually('its node is back', async () => (await stateOf(first.id)) === 'ready')
 })
 
 t.test('kill -9 of one balancer loses nothing; without any, the nodes go on by themselves', async t => {

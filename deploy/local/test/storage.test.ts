@@ -1,6 +1,6 @@
 /** Where outputs live when their node does not: fleets with S3, and with nodes that keep their own. */
 import { randomBytes } from 'node:crypto'
-import { readFileSync, rmSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createClient } from '@comfy-balancer/client/client'
 import type { Task } from '@comfy-balancer/contract/task'
@@ -58,6 +58,39 @@ t.test('with S3 the output of a dead node is there, and an S3 that is away costs
   t.ok(isPng(await bytesOf(client, late)))
 })
 
+t.test('with S3 what callers bring is kept there too, and LoRAs are read from other buckets', withS3, async t => {
+  const folder = aFolder(t, 's3-inputs-test')
+  const server = (await startS3Server(folder))!
+  t.teardown(() => server.process.stop())
+  const loras = join(folder, 'buckets/models/default')
+  const modelsDir = join(folder, 'models')
+  for (const path of [loras, modelsDir]) mkdirSync(path, { recursive: true })
+  writeFileSync(
+    join(loras, 'brand.safetensors'),
+    Buffer.concat([Buffer.from([2, 0, 0, 0, 0, 0, 0, 0]), Buffer.from('{}')])
+  )
+  const env = { ...server.env, LORA_S3_PREFIXES: 's3://models/{tenant}/', COMFYUI_MODELS_DIR: modelsDir }
+  const fleet = await aFleet(t, { folder, simulators: [gpu, gpu], env })
+  const client = createClient({ baseUrl: fleet.balancerUrls[0]! })
+  const onePixel = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=='
+  const { id } = await client.upload(Buffer.from(onePixel, 'base64'), { filename: 'ref.png' })
+  const run = async (seed: number) => {
+    const { id: task } = await client.generate({
+      prompt: aBrandedPicture(seed),
+      inputs: { 'ref.png': { upload: id }, 'inline.png': { base64: onePixel } },
+      loras: [{ name: 'brand.safetensors', source: 's3://models/default/brand.safetensors' }]
+    })
+    return client.wait(task, { timeoutMs: waitMs })
+  }
+  for (const task of await Promise.all([run(1), run(2), run(3), run(4)])) {
+    t.match(task, { state: 'succeeded', attempt: 1, outputs: { length: 3 } })
+  }
+  const kept = readdirSync(join(modelsDir, 'loras/comfy-balancer')).filter(name => name.endsWith('.safetensors'))
+  t.equal(kept.length, 1, 'one file, for both nodes share the folder')
+  const inputs = readdirSync(join(folder, 'buckets', server.bucket, 'tenants/default/inputs'))
+  t.ok(inputs.length >= 1 && inputs.length <= 5, `${inputs.length} copies of the picture in S3`)
+})
+
 t.test('a node that keeps its outputs hands them out through the balancer while it is there', async t => {
   const folder = aFolder(t, 'node-store-test')
   const env = { OUTPUT_STORE: `node:${join(folder, 'outputs')}` }
@@ -66,6 +99,7 @@ t.test('a node that keeps its outputs hands them out through the balancer while 
   const task = await client.wait((await client.generate(aPicture(3))).id, { timeoutMs: waitMs })
   t.match(task, { state: 'succeeded', outputs: [{ durable: false }] })
   t.ok(isPng(await bytesOf(client, task)))
+  await t.rejects(client.upload(new Uint8Array(9)), { message: /^store-unavailable \(503\)/ })
   const [node] = fleet.nodes
   node!.service.kill('SIGKILL')
   await node!.service.exited
@@ -96,6 +130,27 @@ function aPicture(color: number) {
       '1': { class_type: 'EmptyImage', inputs: { width: 64, height: 48, batch_size: 1, color } },
       '9': { class_type: 'SaveImage', inputs: { images: ['1', 0], filename_prefix: 'picture' } }
     }
+  }
+}
+
+/** A painting with a LoRA, beside two pictures that come along. */
+function aBrandedPicture(seed: number) {
+  const sampler = { seed, steps: 1, cfg: 8, sampler_name: 'euler', scheduler: 'normal', denoise: 1 }
+  const links = { model: ['2', 0], positive: ['3', 0], negative: ['3', 0], latent_image: ['4', 0] }
+  const saved = (from: string) => ({ class_type: 'SaveImage', inputs: { images: [from, 0], filename_prefix: from } })
+  return {
+    '1': { class_type: 'CheckpointLoaderSimple', inputs: { ckpt_name: 'sd_xl_base_1.0.safetensors' } },
+    '2': {
+      class_type: 'LoraLoaderModelOnly',
+      inputs: { model: ['1', 0], lora_name: 'brand.safetensors', strength_model: 1 }
+    },
+    '3': { class_type: 'CLIPTextEncode', inputs: { text: 'a lake', clip: ['1', 1] } },
+    '4': { class_type: 'EmptyLatentImage', inputs: { width: 64, height: 64, batch_size: 1 } },
+    '5': { class_type: 'KSampler', inputs: { ...sampler, ...links } },
+    '6': { class_type: 'VAEDecode', inputs: { samples: ['5', 0], vae: ['1', 2] } },
+    '7': { class_type: 'LoadImage', inputs: { image: 'ref.png' } },
+    '8': { class_type: 'LoadImage', inputs: { image: 'inline.png' } },
+    ...{ '9': saved('6'), '10': saved('7'), '11': saved('8') }
   }
 }
 

@@ -6,11 +6,13 @@ import {
   getFleet,
   getGroup,
   getTask,
-  listNodes
+  listNodes,
+  uploadInput
 } from '@comfy-balancer/contract/endpoints'
 import type { TaskEvent } from '@comfy-balancer/contract/event'
 import type { GenerateRequest, ShotRequest } from '@comfy-balancer/contract/generate'
 import type { Group } from '@comfy-balancer/contract/group'
+import type { UploadedInput } from '@comfy-balancer/contract/input'
 import type { Fleet, Node } from '@comfy-balancer/contract/node'
 import type { Output, Task } from '@comfy-balancer/contract/task'
 import type { Answer, Input } from './input.ts'
@@ -35,6 +37,8 @@ export type Client = {
   readonly getGroup: (id: string) => Promise<Group>
   /** Cancels every task of a group that has not ended. */
   readonly cancelGroup: (id: string) => Promise<Group>
+  /** Keeps a file for workflows to refer to by its id; `timeoutMs` is 10 minutes when left out. `fs.openAsBlob` gives a file without reading it. */
+  readonly upload: (file: Blob | Uint8Array, options?: UploadOptions) => Promise<UploadedInput>
   /** The task as it is, or after at most `waitSeconds` as soon as its state changes. */
   readonly getTask: (id: string, options?: { readonly waitSeconds?: number }) => Promise<Task>
   /** Waits until the task has ended, however it ended; throws when that takes longer than `timeoutMs` (10 minutes when left out). */
@@ -54,6 +58,13 @@ export type GenerateOptions = {
   readonly idempotencyKey?: string
   /** Answer when the task has ended, at most this many seconds later. */
   readonly waitSeconds?: number
+}
+
+export type UploadOptions = {
+  /** Says what the file is where its first bytes do not. */
+  readonly filename?: string
+  readonly timeoutMs?: number
+  readonly signal?: AbortSignal
 }
 
 const longMs = 600_000
@@ -78,6 +89,11 @@ export const createClient = (options: ClientOptions): Client => {
     generateGroup: async (body, options) => (await post(call, body, options)) as Group,
     getGroup: id => call(getGroup, { params: { id } }),
     cancelGroup: id => call(cancelGroup, { params: { id } }),
+    upload: (file, { filename = 'file', timeoutMs = longMs, ...more } = {}) => {
+      const form = new FormData()
+      form.append('file', file instanceof Blob ? file : new Blob([file]), filename)
+      return call(uploadInput, { form, timeoutMs, ...more })
+    },
     wait: (id, { timeoutMs = longMs, signal } = {}) => waitForEnd(task, id, timeoutMs, signal),
     watch: (id, watchOptions) => watchTask(wire, id, watchOptions),
     cancel: id => call(cancelTask, { params: { id } }),

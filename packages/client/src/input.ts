@@ -12,11 +12,16 @@ type Key<K extends string, V> = [V] extends [never]
 
 type Body<V> = [V] extends [never] ? unknown : { readonly body: V }
 
+/** The body as JSON; an endpoint that takes another media type has none. */
+type JsonOf<E extends Endpoint> = Schema<E> extends { readonly consumes: unknown } ? never : StaticOf<Schema<E>['body']>
+
 /** What a call of this endpoint takes: its path parameters, query and body, and any further headers. */
 export type Input<E extends Endpoint> = Key<'params', StaticOf<Schema<E>['params']>> &
   Key<'query', StaticOf<Schema<E>['querystring']>> &
-  Body<StaticOf<Schema<E>['body']>> & {
+  Body<JsonOf<E>> & {
     readonly headers?: Readonly<Record<string, string>>
+    /** The body of an endpoint that takes a form instead of JSON. */
+    readonly form?: FormData
     /** Ends the call early. */
     readonly signal?: AbortSignal
     /** How long the whole call may take, retries included; the client's own limit when left out. */
@@ -33,6 +38,7 @@ export type AnyInput = {
   readonly params?: Readonly<Record<string, unknown>>
   readonly query?: Readonly<Record<string, unknown>>
   readonly body?: unknown
+  readonly form?: FormData
   readonly headers?: Readonly<Record<string, string>>
   readonly signal?: AbortSignal
   readonly timeoutMs?: number

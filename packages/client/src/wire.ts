@@ -29,7 +29,7 @@ const maxDelayMs = 5_000
 
 /**
  * Sends one call and gives the answer, whose body is not yet read; anything but 2xx throws a ProblemError. A call that is safe to repeat
- * (anything but a POST without an idempotency key) is tried again when the network fails, when the answer is 503 (as `Retry-After` says, at
+ * (anything but a POST that is no upload and has no idempotency key) is tried again when the network fails, when the answer is 503 (as `Retry-After` says, at
  * most 5 s later), and when it is 429 and `Retry-After` is no more than that.
  */
 export type Wire = (endpoint: Endpoint, input: AnyInput) => Promise<Response>
@@ -42,7 +42,7 @@ export const createWire = (options: WireOptions): Wire => {
     const url = urlOf(baseUrl, endpoint, input)
     const init = initOf(endpoint, headers, input)
     const signal = signalOf(input.timeoutMs ?? timeoutMs, input.signal)
-    const most = isRepeatable(endpoint, init.headers) ? tries : 1
+    const most = isRepeatable(endpoint, input, init.headers) ? tries : 1
     for (let attempt = 1; ; attempt++) {
       const outcome = await tryOnce(() => fetch(url, { ...init, signal }))
       if (outcome instanceof Response && outcome.ok) return outcome
@@ -70,8 +70,9 @@ const isPassing = (outcome: Response | { failure: unknown }): boolean => {
 
 const toldMs = (answer: Response): number => Number(answer.headers.get('retry-after') ?? Number.NaN) * 1000
 
-const isRepeatable = (endpoint: Endpoint, headers: Headers): boolean =>
-  endpoint.method !== 'POST' || headers.has('idempotency-key')
+/** The same upload again has the same id. */
+const isRepeatable = (endpoint: Endpoint, { form }: AnyInput, headers: Headers): boolean =>
+  endpoint.method !== 'POST' || form !== undefined || headers.has('idempotency-key')
 
 const delayMs = (outcome: Response | { failure: unknown }, attempt: number): number => {
   const told = outcome instanceof Response ? toldMs(outcome) : Number.NaN
@@ -108,6 +109,7 @@ const urlOf = (baseUrl: string | URL, endpoint: Endpoint, input: AnyInput): URL 
 const initOf = (endpoint: Endpoint, fixed: Readonly<Record<string, string>>, input: AnyInput) => {
   const headers = new Headers({ accept: 'application/json, application/problem+json', ...fixed })
   for (const [name, value] of Object.entries(input.headers ?? {})) headers.set(name, value)
+  if (input.form !== undefined) return { method: endpoint.method, headers, body: input.form }
   if (input.body === undefined) return { method: endpoint.method, headers }
   headers.set('content-type', 'application/json')
   return { method: endpoint.method, headers, body: JSON.stringify(input.body) }

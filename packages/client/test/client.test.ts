@@ -231,3 +231,16 @@ t.test('outputs are fetched with the key from our own host only; nodes and fleet
   t.equal((await client.fleet()).queued, 2)
   t.ok(baseUrl)
 })
+
+t.test('a file is uploaded as a form, again when the network fails', async t => {
+  const uploaded = { id: `input_${'0'.repeat(64)}`, sha256: '0', bytes: 3, mediaType: 'image/png', expiresAt: 'x' }
+  const { client, seen } = await aService(t, (_request, response, round) =>
+    round === 1 ? void response.destroy() : json(response, 201, uploaded)
+  )
+  t.same(await client.upload(Uint8Array.of(97, 98, 99), { filename: 'a.png' }), uploaded)
+  t.equal(seen.length, 2)
+  t.match(seen[1]?.headers, { 'content-type': /^multipart\/form-data; boundary=/, authorization: 'Bearer k' })
+  t.match(seen[1]?.body, /name="file"; filename="a.png"\r\n[\s\S]*\r\n\r\nabc\r\n--/)
+  await client.upload(new Blob(['xyz']))
+  t.match(seen[2]?.body, /filename="file"[\s\S]*xyz/)
+})

@@ -9,8 +9,14 @@ const optionsOf = (input: unknown): string[] | undefined => {
   const [type, settings] = listOf(input)
   const options = Array.isArray(type) ? type : type === 'COMBO' ? recordOf(settings).options : undefined
   if (!Array.isArray(options)) return undefined
-  return options.filter(option => ['string', 'number', 'boolean'].includes(typeof option)).map(String)
+  return options
+    .filter(option => ['string', 'number', 'boolean'].includes(typeof option))
+    .map(String)
+    .filter(isShared)
 }
+
+/** What we put on a node for one tenant lies in a folder of this name: it is nobody else's, and comes and goes. */
+const isShared = (file: string): boolean => !/^comfy-balancer[\\/]/.test(file)
 
 const isUpload = (input: unknown): boolean =>
   Object.entries(recordOf(listOf(input)[1])).some(([name, value]) => name.endsWith('_upload') && value === true)
@@ -49,7 +55,11 @@ export const readCatalog = (objectInfo: unknown, modelBytes: Record<string, numb
   for (const [name, entry] of Object.entries(recordOf(objectInfo))) {
     if (isRecord(entry)) classes[name] = readClass(entry, indexOfList)
   }
-  return { classes, lists, modelBytes }
+  return {
+    classes,
+    lists,
+    modelBytes: Object.fromEntries(Object.entries(modelBytes).filter(([file]) => isShared(file)))
+  }
 }
 
 const maxInputFiles = 10_000

@@ -127,6 +127,9 @@ const writes = (transport: Transport) => {
   }
 }
 
+/** What is known of a file without reading it. */
+export type FileStat = { readonly bytes: number; readonly modifiedMs: number }
+
 /**
  * The HTTP side of one ComfyUI. Every call has a deadline and a size limit, every answer is checked when it arrives, nothing is sent
  * twice. Calls throw `ComfyUiError`; `submit` answers with an outcome instead.
@@ -134,6 +137,13 @@ const writes = (transport: Transport) => {
 export const createComfyUiHttp = (options: ComfyUiHttpOptions) => {
   const timeoutMs = options.timeoutMs ?? 10_000
   const transport = createTransport({ url: options.url, timeoutMs, maxBytes: options.maxBytes ?? 64 * 2 ** 20 })
+  const view = (file: FileName, bounds: CallBounds & ViewOptions = {}): Promise<OpenAnswer> => {
+    const { range, convertTo, ...call } = bounds
+    const { filename, subfolder, type } = file
+    const preview = convertTo && `${convertTo.format === 'jpg' ? 'jpeg' : 'webp'};${convertTo.quality}`
+    const path = `/view?${query({ filename, subfolder, type, ...(preview ? { preview } : {}) })}`
+    return transport.open({ path, headers: range ? { range } : {}, ...call }, options.idleMs ?? 30_000)
+  }
   return {
     ...reads(transport, options),
     ...writes(transport),
@@ -141,12 +151,14 @@ export const createComfyUiHttp = (options: ComfyUiHttpOptions) => {
       submitPrompt(transport, text, { timeoutMs: options.submitTimeoutMs ?? 60_000, ...bounds }),
     upload: (upload: Upload): Promise<FileName> => uploadFile(transport, upload, options.uploadTimeoutMs ?? 600_000),
     /** A file's bytes as a stream; the caller reads it to its end or destroys it. */
-    view: (file: FileName, bounds: CallBounds & ViewOptions = {}): Promise<OpenAnswer> => {
-      const { range, convertTo, ...call } = bounds
-      const { filename, subfolder, type } = file
-      const preview = convertTo && `${convertTo.format === 'jpg' ? 'jpeg' : 'webp'};${convertTo.quality}`
-      const path = `/view?${query({ filename, subfolder, type, ...(preview ? { preview } : {}) })}`
-      return transport.open({ path, headers: range ? { range } : {}, ...call }, options.idleMs ?? 30_000)
+    view,
+    /** Size and age of a file in one of ComfyUI's folders; undefined when it has none of that name, or does not tell. */
+    statOf: async (file: FileName, bounds: CallBounds = {}): Promise<FileStat | undefined> => {
+      const { status, headers, body } = await view(file, { ...bounds, range: 'bytes=0-0' })
+      body.on('error', () => {}).destroy()
+      const bytes = /\/(\d+)$/.exec(headers['content-range'] ?? '')?.[1]
+      const modifiedMs = Date.parse(headers['last-modified'] ?? '')
+      return status === 206 && bytes !== undefined ? { bytes: Number(bytes), modifiedMs } : undefined
     },
     close: (): Promise<void> => transport.close()
   }

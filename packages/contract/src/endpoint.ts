@@ -16,6 +16,8 @@ export type Endpoint = {
     readonly params?: TSchema
     readonly querystring?: TSchema
     readonly headers?: TSchema
+    /** The media type of the body where it is not JSON. */
+    readonly consumes?: readonly string[]
     readonly body?: TSchema
     readonly response: Readonly<Record<number, TSchema>>
   }

@@ -1,5 +1,7 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { named, ref } from './endpoint.ts'
+import { InputSource } from './input.ts'
+import { Lora } from './lora.ts'
 import { Params, References, TemplateName } from './template.ts'
 import { Webhook } from './webhook.ts'
 
@@ -22,6 +24,18 @@ const shot = {
   client_id: Type.Optional(Type.String({ maxLength: 256, description: 'Kept and echoed, never sent on' })),
   extra_data: Type.Optional(
     Type.Object({}, { additionalProperties: true, description: 'Only extra_pnginfo reaches ComfyUI' })
+  ),
+  inputs: Type.Optional(
+    Type.Record(Type.String(), ref(InputSource), {
+      maxProperties: 64,
+      description: 'Files that come along: the name under which the workflow refers to each → where it comes from'
+    })
+  ),
+  loras: Type.Optional(
+    Type.Array(ref(Lora), {
+      maxItems: 16,
+      description: 'LoRAs that come along: put into the models folder of the node before the run'
+    })
   ),
   prompt_id: Type.Optional(Type.Unknown()),
   number: Type.Optional(Type.Unknown()),

@@ -1,6 +1,8 @@
 import { TaskEvent, TaskPreview } from './event.ts'
 import { GenerateRequest, ShotRequest } from './generate.ts'
 import { Group, GroupCounts } from './group.ts'
+import { InputSource, UploadedInput } from './input.ts'
+import { Lora } from './lora.ts'
 import { ComfyUiHealth, Fleet, Gpu, HostLoad, Node, NodeList, NodeReport } from './node.ts'
 import { Health } from './probe.ts'
 import { Problem } from './problem.ts'
@@ -54,6 +56,9 @@ export const schemas = [
   TemplateList,
   PreviewRequest,
   Preview,
+  InputSource,
+  UploadedInput,
+  Lora,
   ShotRequest,
   GenerateRequest,
   Gpu,

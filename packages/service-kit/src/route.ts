@@ -26,7 +26,7 @@ export type Handler<E extends Endpoint> = (
 ) => Promise<SuccessOf<E> | FastifyReply>
 
 /** Options of one route that are not part of the contract. */
-export type RouteMore = Pick<RouteOptions, 'bodyLimit' | 'config' | 'onRequest' | 'logLevel'>
+export type RouteMore = Pick<RouteOptions, 'bodyLimit' | 'config' | 'onRequest' | 'logLevel' | 'validatorCompiler'>
 
 /**
  * Registers a contract endpoint with its handler. The status is the endpoint's first 2xx unless the handler sets another; problems are

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { GenerateRequest, ShotRequest } from '@comfy-balancer/contract/generate'
 import { type Admission, admit } from '@comfy-balancer/domain/admission'
+import { withoutBrought } from '@comfy-balancer/domain/brought-names'
 import { fingerprintText } from '@comfy-balancer/domain/fingerprint'
 import type { Workflow } from '@comfy-balancer/domain/workflow'
 import { type Caller, requireScope } from '@comfy-balancer/service-kit/caller'
@@ -10,6 +11,10 @@ import type { Allowance } from '@comfy-balancer/service-kit/rate-limit'
 import type { Idempotency, NewTask } from '@comfy-balancer/task-store/new-task'
 import { uuidv7obj } from 'uuidv7'
 import type { TaskApiDeps } from './deps.ts'
+import { keepBrought, refuseBlockedUrls } from './inputs/brought-files.ts'
+import { labelsForLoras, refuseUnfitLoras } from './inputs/brought-loras.ts'
+import { readBroughtNames, refuseUnused, usedNames } from './inputs/brought-names.ts'
+import { type SetAside, setAside } from './inputs/set-aside.ts'
 import { fromLedger } from './ledger-errors.ts'
 import { allowanceOf, refusalOf } from './not-accepted.ts'
 import { webhookOf } from './requested-webhook.ts'
@@ -40,12 +45,13 @@ export type Acceptance = {
 /** Admits a request and writes it into the ledger: as a task, or all tasks of a group together. Throws a Refusal. */
 export const accept = async (deps: TaskApiDeps, submission: Submission): Promise<Acceptance> => {
   if (deps.isDraining()) throw new Refusal('draining', 'This service is shutting down; send the request to another one')
-  const { caller, body, text } = submission
+  const { caller } = submission
+  const { body, text, files } = setAside(deps.exactText, submission.body, submission.text, deps.inputs.limits)
   const shots = shotsOf(deps, body, text)
   if (shots.some(shot => shot.body.prompt !== undefined)) {
     requireScope(caller, 'workflows:raw', 'a workflow of your own (prompt instead of template)')
   }
-  const made = await tasksOf(deps, caller, shots).catch(error => replayOr(error, deps, submission))
+  const made = await tasksOf(deps, caller, { body, shots, files }).catch(error => replayOr(error, deps, submission))
   if ('replayed' in made) return made
   const { tenant } = caller
   const group = body.requests || body.count || made.length > 1 ? newId('group') : undefined
@@ -79,26 +85,50 @@ const hashOf = (text: string): string => createHash('sha256').update(text).diges
 
 const newId = (kind: 'task' | 'group'): string => `${kind}_${uuidv7obj().toHex()}`
 
-const tasksOf = async (deps: TaskApiDeps, caller: Caller, shots: readonly Shot[]): Promise<NewTask[]> => {
+/** A file is kept so much longer than its task may take. */
+const spareMs = 3_600_000
+
+type Request = { readonly body: GenerateRequest; readonly shots: readonly Shot[]; readonly files: SetAside['files'] }
+
+const tasksOf = async (deps: TaskApiDeps, caller: Caller, { body, shots, files }: Request): Promise<NewTask[]> => {
   const tasks: NewTask[] = []
-  for (const shot of shots) tasks.push(...(await inShot(shot, () => shotTasks(deps, caller, shot, tasks.length))))
-  const bytes = tasks.reduce((sum, { body }) => sum + Buffer.byteLength(body), 0)
-  if (tasks.length === 1 || bytes <= maxGroupBytes) return tasks
-  throw new Refusal('payload-too-large', `The group's requests are ${bytes} bytes; the limit is ${maxGroupBytes}`)
+  const used = new Set<string>()
+  for (const shot of shots) {
+    const made = await inShot(shot, () => shotTasks(deps, caller, shot, tasks.length))
+    tasks.push(...made.tasks)
+    for (const name of made.used) used.add(name)
+  }
+  refuseUnused(body, used)
+  const bytes = tasks.reduce((sum, task) => sum + Buffer.byteLength(task.body), 0)
+  if (tasks.length > 1 && bytes > maxGroupBytes) {
+    throw new Refusal('payload-too-large', `The group's requests are ${bytes} bytes; the limit is ${maxGroupBytes}`)
+  }
+  const keepings = shots.map(shot => ({ ...shot, atLeastMs: deadlineOf(deps, shot.body) * 1_000 + spareMs }))
+  await keepBrought(deps.inputs, caller.tenant, keepings, files)
+  return tasks
 }
 
-const shotTasks = async (deps: TaskApiDeps, caller: Caller, shot: Shot, before: number): Promise<NewTask[]> => {
+const deadlineOf = ({ defaults }: TaskApiDeps, { deadlineSeconds }: ShotRequest): number =>
+  deadlineSeconds ?? defaults.deadlineSeconds
+
+type Made = { readonly tasks: readonly NewTask[]; readonly used: ReadonlySet<string> }
+
+const shotTasks = async (deps: TaskApiDeps, caller: Caller, shot: Shot, before: number): Promise<Made> => {
   const { body } = shot
   const metadata = metadataOf(body)
   const webhook = webhookOf(body, deps)
+  const names = readBroughtNames(body)
+  refuseBlockedUrls(body, deps.urlRules)
   const runnable = await runnableOf(deps, caller, shot)
   const { workflow, template, outputFormat, origins, count = 1 } = runnable
+  const used = usedNames(workflow, names)
+  refuseUnused(shot.own, used)
   if (before + count > deps.maxGroupTasks) throw tooMany(deps.maxGroupTasks, body)
   const { need, outputs, work, fingerprint } = await withPlaces(
-    () => admission(deps, body, workflow),
+    () => admission(deps, caller, body, { workflow, names }),
     pointer => origins.get(pointer) ?? pointer
   )
-  return variantsOf(deps.exactText, runnable).map(variant => ({
+  const tasks = variantsOf(deps.exactText, runnable).map(variant => ({
     id: newId('task'),
     tenant: caller.tenant,
     body: variant.text,
@@ -111,12 +141,13 @@ const shotTasks = async (deps: TaskApiDeps, caller: Caller, shot: Shot, before: 
     fingerprint,
     priority: body.priority ?? 50,
     timeoutSeconds: body.timeoutSeconds ?? deps.defaults.timeoutSeconds,
-    deadlineSeconds: body.deadlineSeconds ?? deps.defaults.deadlineSeconds,
+    deadlineSeconds: deadlineOf(deps, body),
     clientId: body.client_id,
     metadata,
     webhook,
     idempotency: undefined
   }))
+  return { tasks, used }
 }
 
 const tooMany = (most: number, { count }: ShotRequest): Refusal => {
@@ -132,10 +163,14 @@ const metadataOf = (body: ShotRequest): Record<string, unknown> => {
   throw new Refusal('validation-failed', detail, { errors: [{ pointer: '/metadata', code: 'too-large', detail }] })
 }
 
+/** A workflow, and the names in it of files that come along. */
+type Graph = { readonly workflow: Workflow; readonly names: ReadonlySet<string> }
+
 const admission = async (
   deps: TaskApiDeps,
-  body: ShotRequest,
-  workflow: Workflow
+  { tenant }: Caller,
+  { inputs = {}, loras = [], nodeSelector }: ShotRequest,
+  { workflow, names }: Graph
 ): Promise<Admission & { readonly fingerprint: string }> => {
   const nodes = await fromLedger(deps.knownNodes())
   if (nodes.length === 0) {
@@ -143,7 +178,9 @@ const admission = async (
       retryAfterSeconds: 10
     })
   }
-  const verdict = admit(workflow, { ...body.nodeSelector, ...deps.pinnedTo }, nodes)
+  refuseUnfitLoras(loras, tenant, { s3Prefixes: deps.loraPrefixes, nodes })
+  const labels = { ...nodeSelector, ...deps.pinnedTo, ...labelsForLoras(loras) }
+  const verdict = admit(withoutBrought(workflow, names), labels, nodes)
   if (verdict.kind === 'invalid') throw invalidWorkflow(verdict.flaws)
   if (verdict.kind === 'incapable') {
     throw new Refusal('no-capable-node', summaryOf(verdict.flaws), { errors: verdict.flaws })
@@ -151,5 +188,6 @@ const admission = async (
   const isUpload = (classType: string, input: string) => nodes.some(node => node.capability.isUpload(classType, input))
   const urlFlaws = blockedUrlFlaws(workflow, { outputs: verdict.admission.outputs, isUpload }, deps.urlRules)
   if (urlFlaws.length > 0) throw new Refusal('input-url-blocked', summaryOf(urlFlaws), { errors: urlFlaws })
-  return { ...verdict.admission, fingerprint: hashOf(fingerprintText(workflow)).slice(0, 32) }
+  const brought = names.size === 0 ? '' : JSON.stringify([inputs, loras])
+  return { ...verdict.admission, fingerprint: hashOf(fingerprintText(workflow) + brought).slice(0, 32) }
 }

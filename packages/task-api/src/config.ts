@@ -1,7 +1,25 @@
 import { Type } from '@sinclair/typebox'
+import type { InputLimits } from './inputs/input-library.ts'
 
 /** The variables of every service that takes tasks; spread them into its schema. */
 export const taskApiConfig = {
+  INPUT_MAX_PIXELS: Type.Integer({
+    minimum: 1,
+    default: 67_108_864,
+    description: 'Of one image that a caller brings: a small file may unfold to a huge one'
+  }),
+  INPUT_RETENTION_SECONDS: Type.Integer({
+    minimum: 60,
+    maximum: 31_536_000,
+    default: 604_800,
+    description: 'How long an uploaded input is kept after its last use'
+  }),
+  LORA_S3_PREFIXES: Type.String({
+    default: '',
+    pattern: '^\\s*(s3://[^\\s,]+/\\s*(,\\s*s3://[^\\s,]+/\\s*)*)?$',
+    rule: 'must be prefixes such as s3://models/{tenant}/, comma-separated, each ending in a slash',
+    description: 'What of S3 callers may name as a LoRA; {tenant} stands for the caller. Nothing by default'
+  }),
   TASK_TIMEOUT_SECONDS: Type.Integer({ minimum: 1, maximum: 86_400, default: 600, description: 'Of one attempt' }),
   TASK_DEADLINE_SECONDS: Type.Integer({
     minimum: 1,
@@ -25,3 +43,22 @@ export const taskApiConfig = {
     description: 'Event streams, sockets and their subscriptions, at once in this process'
   })
 }
+
+type InputConfig = {
+  readonly INPUT_MAX_BYTES: number
+  readonly INPUT_MAX_PIXELS: number
+  readonly INPUT_RETENTION_SECONDS: number
+}
+
+/** The bounds of inputs as configured. */
+export const inputLimitsOf = (config: InputConfig): InputLimits => ({
+  maxBytes: config.INPUT_MAX_BYTES,
+  maxPixels: config.INPUT_MAX_PIXELS,
+  keepMs: config.INPUT_RETENTION_SECONDS * 1_000
+})
+
+/** The prefixes that LORA_S3_PREFIXES names. */
+export const loraPrefixesOf = ({ LORA_S3_PREFIXES }: { readonly LORA_S3_PREFIXES: string }): string[] =>
+  LORA_S3_PREFIXES.split(',')
+    .map(prefix => prefix.trim())
+    .filter(prefix => prefix !== '')

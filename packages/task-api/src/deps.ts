@@ -6,6 +6,7 @@ import type {} from '@comfy-balancer/service-kit/json-body'
 import type {} from '@comfy-balancer/service-kit/open-work'
 import type { Hints } from '@comfy-balancer/task-store/hints'
 import type { Ledger } from '@comfy-balancer/task-store/ledger'
+import type { InputLibrary } from './inputs/input-library.ts'
 import type { OutputSource } from './output-source.ts'
 import type { TemplateShelf } from './templates/template-shelf.ts'
 
@@ -27,6 +28,10 @@ export type TaskApiDeps = {
   readonly readWorkflow: (bodyText: string) => { workflow: Workflow } | { flaws: readonly Flaw[] }
   /** Reads and edits JSON texts without losing a digit of their numbers. */
   readonly exactText: ExactText
+  /** The files that tenants bring. */
+  readonly inputs: InputLibrary
+  /** What of S3 may be read as LoRAs. */
+  readonly loraPrefixes: readonly string[]
   /** The templates that requests may name. */
   readonly templates: TemplateShelf
   /** Every node of the last day, healthy or not. */

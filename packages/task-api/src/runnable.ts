@@ -22,7 +22,11 @@ export type Runnable = {
 }
 
 /** Reads a shot's graph, or makes it from the template that it names. Throws a Refusal. */
-export const runnableOf = async (deps: TaskApiDeps, caller: Caller, shot: Shot): Promise<Runnable> => {
+export const runnableOf = async (
+  deps: TaskApiDeps,
+  caller: Caller,
+  shot: Pick<Shot, 'body' | 'text'>
+): Promise<Runnable> => {
   const { template, count } = shot.body
   if (template !== undefined) return fromTemplate(deps, caller, shot, template)
   refuseWithout(shot.body)
@@ -30,7 +34,12 @@ export const runnableOf = async (deps: TaskApiDeps, caller: Caller, shot: Shot):
   return { text: shot.text, workflow, count, seeds: ownSeeds, template, outputFormat: undefined, origins: new Map() }
 }
 
-const fromTemplate = async (deps: TaskApiDeps, { tenant }: Caller, shot: Shot, name: string): Promise<Runnable> => {
+const fromTemplate = async (
+  deps: TaskApiDeps,
+  { tenant }: Caller,
+  shot: Pick<Shot, 'body' | 'text'>,
+  name: string
+): Promise<Runnable> => {
   if (shot.body.prompt) throw refused('/prompt', 'either-or', 'stands beside template: send one of the two')
   const template = await fromLedger(deps.templates.find(tenant, name))
   if (!template) throw refused('/template', 'unknown-template', `names ${name}, which there is no template of`)

@@ -4,15 +4,22 @@ import type { TaskApiDeps } from './deps.ts'
 import { objectText } from './object-text.ts'
 
 /** One entry of a request: its parsed form, its text, and where in the request it stands (a JSON Pointer, empty for the whole). */
-export type Shot = { readonly body: ShotRequest; readonly text: string; readonly pointer: string }
+export type Shot = {
+  readonly body: ShotRequest
+  /** What it says itself, without what stands beside the list. */
+  readonly own: ShotRequest
+  readonly text: string
+  readonly pointer: string
+}
 
 /** The shots that a request asks for. Beside a list of `requests` the other fields are what each of them starts from. */
 export const shotsOf = ({ exactText }: Pick<TaskApiDeps, 'exactText'>, body: GenerateRequest, text: string): Shot[] => {
   const { requests, ...shared } = body
-  if (requests === undefined) return [{ body: shared, text, pointer: '' }]
+  if (requests === undefined) return [{ body: shared, own: shared, text, pointer: '' }]
   const { requests: list = '[]', ...sharedTexts } = Object.fromEntries(exactText.membersOf(text))
   return [...exactText.membersOf(list)].map(([index, member]) => ({
     body: { ...shared, ...requests[Number(index)] },
+    own: requests[Number(index)] ?? {},
     text: objectText({ ...sharedTexts, ...Object.fromEntries(exactText.membersOf(member)) }),
     pointer: `/requests/${index}`
   }))

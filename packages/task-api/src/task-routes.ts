@@ -16,6 +16,7 @@ import { createFollowers } from './following/followers.ts'
 import { socketRoute } from './following/socket-route.ts'
 import { streamRoute } from './following/stream-route.ts'
 import { findGroup, groupAtEnd, groupRoutes } from './group-routes.ts'
+import { inputRoutes } from './inputs/input-routes.ts'
 import { fromLedger } from './ledger-errors.ts'
 import { outputRoute } from './output-route.ts'
 import { viewTask } from './task-view.ts'
@@ -26,7 +27,7 @@ import { webhookRoutes } from './webhook-routes.ts'
 /** A caller polls again after so many seconds; long polls and events tell sooner. */
 const retryAfterSeconds = 1
 
-/** Adds everything under `/api/v1` that is about tasks and their webhooks. */
+/** Adds everything under `/api/v1` that is about tasks, what they are made from and their webhooks. */
 export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
   const { ledger } = deps
   const waits = createWaits(deps)
@@ -91,6 +92,7 @@ export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
     return reply.type('text/plain; charset=utf-8').header('cache-control', 'no-store').send(text)
   })
 
+  inputRoutes(app, deps.inputs)
   groupRoutes(app, deps)
   templateRoutes(app, deps)
   const following = { deps, waits, followers: createFollowers(deps.maxFollowers) }

@@ -7,8 +7,12 @@ import { egressRulesOf } from '@comfy-balancer/service-kit/egress-config'
 import type { Logger } from '@comfy-balancer/service-kit/logger'
 import { probes } from '@comfy-balancer/service-kit/probes'
 import { createServer } from '@comfy-balancer/service-kit/server'
+import { createInputFiles } from '@comfy-balancer/storage/input-files'
 import type { ObjectStore } from '@comfy-balancer/storage/object-store'
 import { createAccess } from '@comfy-balancer/task-api/access'
+import { inputLimitsOf, loraPrefixesOf } from '@comfy-balancer/task-api/config'
+import { createInputLibrary, noInputFiles } from '@comfy-balancer/task-api/inputs/input-library'
+import { startInputSweep } from '@comfy-balancer/task-api/inputs/input-sweep'
 import { createNodeOutputs } from '@comfy-balancer/task-api/node-outputs'
 import { nodeRoutes } from '@comfy-balancer/task-api/node-routes'
 import { createOutputSource } from '@comfy-balancer/task-api/output-source'
@@ -49,11 +53,15 @@ export const createApp = async (config: ComfyBalancerConfig, { connection, store
     info: { title: 'comfy-balancer', version, description: 'One API in front of every ComfyUI GPU' }
   })
   const health = probes(server, { redis: async () => ({ ok: (await connection.commands.ping()) === 'PONG' }) })
+  const files = store ? createInputFiles(store) : noInputFiles
+  const inputs = createInputLibrary({ ledger, files, limits: inputLimitsOf(config) })
   taskRoutes(server, {
     ledger,
     hints,
     ...reading,
     templates: createTemplateShelf({ ledger, ...reading, shared: sharedTemplates }),
+    inputs,
+    loraPrefixes: loraPrefixesOf(config),
     knownNodes: registry.known,
     urlRules: egressRulesOf(config),
     outputs: createOutputSource({ store, nodeOutputs }),
@@ -77,7 +85,8 @@ export const createApp = async (config: ComfyBalancerConfig, { connection, store
       reconnect: connection.reconnect,
       as: { balancer }
     })
-    const sweep = store && startOutputSweep({ ledger, store, node: undefined, log: logger })
+    const outputSweep = store && startOutputSweep({ ledger, store, node: undefined, log: logger })
+    const inputSweep = store && startInputSweep(inputs, logger)
     const stopWebhooks = startWebhooks(config, {
       connection,
       ledger,
@@ -86,7 +95,7 @@ export const createApp = async (config: ComfyBalancerConfig, { connection, store
       viewOf: record => viewTask(ledger, record),
       log: logger
     })
-    stopLoops = () => Promise.all([stopDispatch(), sweep?.stop(), stopWebhooks()])
+    stopLoops = () => Promise.all([stopDispatch(), outputSweep?.stop(), inputSweep?.stop(), stopWebhooks()])
   }
 
   const steps = [

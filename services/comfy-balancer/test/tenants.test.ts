@@ -290,6 +290,24 @@ t.test('webhooks are signed with the secret of their tenant', async t => {
   t.not(mine, theirs)
 })
 
+t.test('an upload or a LoRA of another tenant is one that was never there', async t => {
+  const { ledger, key, post } = await open(t)
+  const [one, other] = [await key('one'), await key('other')]
+  const sha256 = 'a'.repeat(64)
+  await ledger.inputs.add('one', { sha256, path: 'p', bytes: 1, mediaType: 'image/png' }, 60_000)
+  const answerOf = async (headers: Record<string, string>, id: string) => {
+    const prompt = JSON.parse(body).prompt
+    prompt['9'].inputs.filename_prefix = 'a.png'
+    const answer = await post(headers, JSON.stringify({ prompt, inputs: { 'a.png': { upload: id } } }))
+    const { code, detail } = (await answer.json()) as { code?: string; detail?: string }
+    return [answer.status, code, detail?.replaceAll(id, 'ID')]
+  }
+  t.match(await answerOf(one.headers, `input_${sha256}`), [202])
+  const unknown = await answerOf(other.headers, `input_${'b'.repeat(64)}`)
+  t.match(unknown, [422, 'input-invalid'])
+  t.same(await answerOf(other.headers, `input_${sha256}`), unknown)
+})
+
 t.test('nodes and fleet name the tasks and queues of others to operators alone', async t => {
   const { url, key, accepted, claim } = await open(t)
   const mine = await key('mine')

@@ -3,6 +3,7 @@ import { readRequest } from '@comfy-balancer/comfyui/graph'
 import { startDispatchLoops } from '@comfy-balancer/dispatch/loops'
 import { createNodeRegistry } from '@comfy-balancer/dispatch/node-registry'
 import { startOutputSweep } from '@comfy-balancer/dispatch/output-sweep'
+import { loraLabel } from '@comfy-balancer/domain/lora-source'
 import { createEgress } from '@comfy-balancer/service-kit/egress'
 import { egressRulesOf } from '@comfy-balancer/service-kit/egress-config'
 import { every, type Loop } from '@comfy-balancer/service-kit/every'
@@ -10,8 +11,12 @@ import type { Logger } from '@comfy-balancer/service-kit/logger'
 import { probes } from '@comfy-balancer/service-kit/probes'
 import { createServer } from '@comfy-balancer/service-kit/server'
 import { configuredStore } from '@comfy-balancer/service-kit/store-config'
+import { createInputFiles } from '@comfy-balancer/storage/input-files'
 import type { ObjectStore } from '@comfy-balancer/storage/object-store'
 import { createAccess } from '@comfy-balancer/task-api/access'
+import { inputLimitsOf, loraPrefixesOf } from '@comfy-balancer/task-api/config'
+import { createInputLibrary, noInputFiles } from '@comfy-balancer/task-api/inputs/input-library'
+import { startInputSweep } from '@comfy-balancer/task-api/inputs/input-sweep'
 import { createNodeOutputs } from '@comfy-balancer/task-api/node-outputs'
 import { nodeRoutes } from '@comfy-balancer/task-api/node-routes'
 import { createOutputSource } from '@comfy-balancer/task-api/output-source'
@@ -32,6 +37,8 @@ import { openComfyUi } from './comfyui.ts'
 import { type ComfyUiFolders, openComfyUiFolders } from './comfyui-folders.ts'
 import { type ComfyServiceConfig, labelsOf } from './config.ts'
 import { createSampler } from './gpu/sampler.ts'
+import { createInputShelf } from './inputs/input-shelf.ts'
+import { openLoras } from './loras/open-loras.ts'
 import { NodeAgent } from './node-agent.ts'
 import { gpusOf } from './report.ts'
 import { createResidency } from './residency.ts'
@@ -67,6 +74,8 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
   const egress = createEgress({ ...egressRulesOf(config), maxBytes: config.INPUT_MAX_BYTES })
   const reading = { readWorkflow: readRequest, exactText: { membersOf, withLiterals, literalAt } }
   const sharedTemplates = await readTemplateFolder(config.TEMPLATES_DIR, reading)
+  const shelf = createInputShelf({ egress, uploads: ledger.inputs, store, maxPixels: config.INPUT_MAX_PIXELS })
+  const loras = await openLoras(config, { uploads: ledger.inputs, store, node, log: logger })
   const server = await createServer({
     logger,
     config,
@@ -78,11 +87,15 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
     redis: async () => ({ ok: (await connection.commands.ping()) === 'PONG' }),
     node: async () => ({ ok: agent?.isReady() ?? false })
   })
+  const files = durable ? createInputFiles(store) : noInputFiles
+  const inputs = createInputLibrary({ ledger, files, limits: inputLimitsOf(config) })
   taskRoutes(server, {
     ledger,
     hints,
     ...reading,
     templates: createTemplateShelf({ ledger, ...reading, shared: sharedTemplates }),
+    inputs,
+    loraPrefixes: loraPrefixesOf(config),
     knownNodes: registry.known,
     urlRules: egressRulesOf(config),
     outputs: createOutputSource({ store, nodeOutputs, self: node }),
@@ -100,8 +113,9 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
   const loops: Loop[] = []
 
   const begin = async (url: string): Promise<void> => {
+    const labels = { ...labelsOf(config.NODE_LABELS), ...(loras ? loraLabel : {}) }
     agent = new NodeAgent(
-      { id: node, url: config.NODE_URL ?? url, labels: labelsOf(config.NODE_LABELS), heartbeatMs: config.HEARTBEAT_MS },
+      { id: node, url: config.NODE_URL ?? url, labels, heartbeatMs: config.HEARTBEAT_MS },
       {
         ledger,
         hints,
@@ -110,7 +124,8 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
         store,
         durable,
         folders,
-        egress,
+        shelf,
+        loras,
         sampler,
         logger,
         limits: attemptLimits(config),
@@ -130,6 +145,7 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
     })
     loops.push(startOutputSweep({ ledger, store, node: durable ? undefined : node, log: logger }))
     if (folders) loops.push(startFolderCare(folders, logger))
+    if (durable) loops.push(startInputSweep(inputs, logger))
   }
 
   const drainMs = Math.max(0, config.SHUTDOWN_SECONDS * 1_000 - handBackMs)
@@ -144,6 +160,7 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
     { name: 'server', deadlineMs: 6_000, run: () => server.close() },
     { name: 'sampler', deadlineMs: 2_000, run: () => sampler.close() },
     { name: 'egress', deadlineMs: 1_000, run: () => egress.close() },
+    { name: 'loras', deadlineMs: 1_000, run: () => loras?.close() },
     { name: 'comfyui', deadlineMs: 2_000, run: () => comfyui.close() },
     { name: 'outputs', deadlineMs: 1_000, run: () => Promise.all([nodeOutputs.close(), store.close()]) },
     { name: 'redis', deadlineMs: 1_000, run: () => connection.close() }

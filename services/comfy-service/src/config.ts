@@ -58,6 +58,17 @@ export const ComfyServiceConfig = Type.Object({
     default: 60,
     description: 'How long ComfyUI is given to let go of a prompt before its node counts as occupied'
   }),
+  COMFYUI_MODELS_DIR: Type.Optional(
+    Type.String({
+      description: "ComfyUI's models folder, where this service can write to it: then it takes LoRAs that come along"
+    })
+  ),
+  LORA_CACHE_BYTES: Type.Integer({
+    minimum: 1_048_576,
+    default: 21_474_836_480,
+    description: 'Of all LoRAs that this service put into the models folder'
+  }),
+  LORA_MAX_BYTES: Type.Integer({ minimum: 1_024, default: 4_294_967_296, description: 'Of one LoRA' }),
   MAX_OUTPUT_BYTES: Type.Integer({ minimum: 1_024, default: 10_737_418_240, description: 'Of one file' })
 })
 export type ComfyServiceConfig = Static<typeof ComfyServiceConfig>

@@ -22,6 +22,7 @@ import t, { type Test } from 'tap'
 import { createApp } from '../src/app.ts'
 import { preparingFailed } from '../src/attempt/outcome.ts'
 import { readComfyServiceConfig } from '../src/config.ts'
+import { createInputShelf } from '../src/inputs/input-shelf.ts'
 import { InputUnavailable } from '../src/inputs/input-unavailable.ts'
 import { prepareInputs } from '../src/inputs/prepare-inputs.ts'
 import { createCaller } from './caller.ts'
@@ -293,6 +294,7 @@ t.test('a URL is fetched once, named by what came, and what went wrong decides a
     return { bytes, url, mediaType: undefined }
   }
   const http = {
+    statOf: async () => undefined,
     upload: async ({ filename, subfolder = '' }: { filename: string; subfolder?: string }) => {
       uploaded.push(filename)
       return { filename, subfolder, type: 'input' as const }
@@ -301,13 +303,19 @@ t.test('a URL is fetched once, named by what came, and what went wrong decides a
   const catalog = { output: false, required: [], choices: {}, uploads: ['image'] }
   const classes = { LoadImage: catalog, PreviewImage: { ...catalog, output: true, uploads: [] } }
   const capability = createCapability({ classes, lists: [], modelBytes: {} })
+  const shelf = createInputShelf({
+    egress: { fetch: fetchOne },
+    uploads: { find: async () => undefined },
+    store: { open: async () => undefined },
+    maxPixels: 1e6
+  })
   const prepare = (...images: string[]) => {
     const read = readRequest(JSON.stringify({ prompt: shown(...images) }))
     if ('flaws' in read) throw new Error(JSON.stringify(read.flaws))
     const outputs = images.map((_, at) => `show${at}`)
     const signal = new AbortController().signal
-    const preparation = { workflow: read.workflow, outputs, capability, signal }
-    return prepareInputs(preparation, { http, egress: { fetch: fetchOne }, log })
+    const preparation = { workflow: read.workflow, outputs, capability, brought: {}, tenant: 'default', signal }
+    return prepareInputs(preparation, { http, shelf, log })
   }
 
   const [one, two, three] = Object.keys(answers) as [string, string, string]

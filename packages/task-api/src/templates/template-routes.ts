@@ -76,7 +76,7 @@ export const templateRoutes = (app: App, deps: TaskApiDeps): void => {
     const { name } = request.params
     await find(request.caller, name)
     const body = { ...request.body, template: name }
-    const runnable = await runnableOf(deps, request.caller, { body, text: request.bodyText ?? '{}', pointer: '' })
+    const runnable = await runnableOf(deps, request.caller, { body, text: request.bodyText ?? '{}' })
     const [first] = variantsOf(deps.exactText, { ...runnable, count: 1 })
     const prompt = deps.exactText.membersOf(first?.text ?? '{}').get('prompt') ?? '{}'
     const { seed = null } = first ?? {}

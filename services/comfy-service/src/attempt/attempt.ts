@@ -7,7 +7,6 @@ import type { Progress } from '@comfy-balancer/contract/task'
 import { foldPath, modelsOf } from '@comfy-balancer/domain/capability'
 import { afterOutOfMemory } from '@comfy-balancer/domain/retry'
 import type { Workflow } from '@comfy-balancer/domain/workflow'
-import type { Egress } from '@comfy-balancer/service-kit/egress'
 import type { Log } from '@comfy-balancer/service-kit/log'
 import type { ObjectStore } from '@comfy-balancer/storage/object-store'
 import type { Hints } from '@comfy-balancer/task-store/hints'
@@ -16,9 +15,12 @@ import type { StoredOutput } from '@comfy-balancer/task-store/manifest'
 import type { TaskAssignment } from '@comfy-balancer/task-store/nodes'
 import type { ComfyUi } from '../comfyui.ts'
 import type { ComfyUiFolders } from '../comfyui-folders.ts'
-import { type InputValues, prepareInputs } from '../inputs/prepare-inputs.ts'
+import type { InputShelf } from '../inputs/input-shelf.ts'
+import type { InputValues } from '../inputs/prepare-inputs.ts'
+import type { LoraCache } from '../loras/lora-cache.ts'
 import { promptIdOf } from '../prompt-id.ts'
 import type { Residency } from '../residency.ts'
+import { bringFiles } from './bring-files.ts'
 import { type Collector, createCollector } from './collector.ts'
 import { execute } from './execution.ts'
 import { createLogTail } from './log-tail.ts'
@@ -49,7 +51,9 @@ export type AttemptDeps = {
   readonly store: ObjectStore
   /** Whether what is stored outlives this node. */
   readonly durable: boolean
-  readonly egress: Pick<Egress, 'fetch'>
+  readonly shelf: InputShelf
+  /** Absent where there is no models folder to put LoRAs into. */
+  readonly loras: LoraCache | undefined
   readonly log: Log
   readonly node: string
   /** ComfyUI's own folders, where they are shared. */
@@ -101,6 +105,7 @@ export class Attempt {
   #progress: Progress | null = null
   #reason: AbandonReason | undefined
   #isStuck = false
+  #letGo: () => Promise<void> = async () => {}
 
   constructor(deps: AttemptDeps, assignment: TaskAssignment, adopt: boolean) {
     const { record, token } = assignment
@@ -152,6 +157,7 @@ export class Attempt {
       this.#abort.abort()
       await this.#end(brokenOff, 0, true).catch(err => log.error({ err, errorSource: 'ours' }, 'attempt not settled'))
     }
+    await this.#letGo().catch(err => this.#deps.log.warn({ err }, 'loras not let go'))
     await this.#giveBack()
     return !this.#isStuck
   }
@@ -186,14 +192,17 @@ export class Attempt {
     await this.#end(outcome, stopwatch.spent().gpuSeconds, mayStillRun.has(verdict.kind))
   }
 
-  /** Puts the files in place that the workflow names by URL, or tells what came of trying. */
-  async #prepare({ workflow }: Plan): Promise<InputValues | NoResult> {
-    const { comfyui, egress, log } = this.#deps
+  /** Puts the files in place that come along with the workflow, or tells what came of trying. */
+  async #prepare({ body, workflow }: Plan): Promise<InputValues | NoResult> {
+    const { comfyui } = this.#deps
     const capability = comfyui.catalog()?.capability
     if (!capability) return new Map()
-    const preparation = { workflow, outputs: this.#assignment.record.outputs, capability, signal: this.#abort.signal }
+    const { outputs, tenant } = this.#assignment.record
+    const errand = { body, workflow, outputs, capability, tenant, signal: this.#abort.signal }
     try {
-      return await prepareInputs(preparation, { http: comfyui.http, egress, log })
+      const { values, letGo } = await bringFiles(errand, { ...this.#deps, http: comfyui.http })
+      this.#letGo = letGo
+      return values
     } catch (err) {
       return this.#abort.signal.aborted ? { kind: 'abandoned' } : preparingFailed(err)
     }

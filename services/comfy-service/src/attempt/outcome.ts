@@ -56,7 +56,7 @@ export const collectingFailed = (error: unknown): NoResult => {
   return retry('node', why, { last, errorSource: 'ours' })
 }
 
-/** What it means that the files which the workflow names by URL could not be put in place. Throws what is neither their fault nor ComfyUI's. */
+/** What it means that the files which come along with the workflow could not be put in place. Throws what is neither their fault nor ComfyUI's. */
 export const preparingFailed = (error: unknown): NoResult => {
   if (error instanceof ComfyUiError) return retry('comfyui-died', error.message)
   if (!(error instanceof InputUnavailable)) throw error

@@ -1,12 +1,15 @@
 import type { EgressErrorCode } from '@comfy-balancer/service-kit/egress'
 
-/** A file that the workflow names by URL could not be fetched; `reason` says how. The message is fit for the caller. */
+/** How a file could not be had: as its URL failed, `missing` from the store, or `flawed` by what is in it. */
+export type UnavailableReason = EgressErrorCode | 'missing' | 'flawed'
+
+/** A file that the workflow needs and brings along could not be had; `reason` says how. The message is fit for the caller. */
 export class InputUnavailable extends Error {
   override readonly name = 'InputUnavailable'
   readonly code = 'input-unavailable'
-  readonly reason: EgressErrorCode
+  readonly reason: UnavailableReason
 
-  constructor(reason: EgressErrorCode, detail: string, options: { cause?: unknown } = {}) {
+  constructor(reason: UnavailableReason, detail: string, options: { cause?: unknown } = {}) {
     super(detail, options)
     this.reason = reason
   }

@@ -1,0 +1,20 @@
+import { type Static, Type } from '@sinclair/typebox'
+import { named } from './endpoint.ts'
+
+/** A LoRA that comes along with a workflow. */
+export type Lora = Static<typeof Lora>
+export const Lora = named(
+  'Lora',
+  Type.Object(
+    {
+      name: Type.String({ maxLength: 128, description: 'As the workflow calls it; ends in .safetensors' }),
+      source: Type.String({
+        minLength: 1,
+        maxLength: 1_200,
+        description: 's3://bucket/key, store:path below the folder loras of the store, or the id of an upload'
+      }),
+      sha256: Type.Optional(Type.String({ pattern: '^[0-9a-f]{64}$', description: 'Of its bytes; checked' }))
+    },
+    { additionalProperties: false }
+  )
+)
