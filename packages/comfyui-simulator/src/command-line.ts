@@ -19,15 +19,19 @@ const options = {
   fault: { type: 'string', multiple: true },
   seed: { type: 'string' },
   name: { type: 'string' },
-  'no-previews': { type: 'boolean' }
+  'no-previews': { type: 'boolean' },
+  'tell-prompts': { type: 'boolean' }
 } as const
 
+/** What the command line says: the simulator's options, and whether it prints each prompt's start and end. */
+export type CommandLine = SimulatorOptions & { tellsPrompts: boolean }
+
 /** Reads the command line. Throws with the option's name when a value is wrong. */
-export function readCommandLine(args: string[]): SimulatorOptions {
+export function readCommandLine(args: string[]): CommandLine {
   const { values } = parseArgs({ args, options })
   const number = (name: 'vram-gb' | 'speed' | 'time-scale' | 'load-gbps' | 'max-upload-size' | 'seed') =>
     positive(name, values[name])
-  const read: SimulatorOptions = {
+  const read: CommandLine = {
     port: port(values.port),
     host: values.listen,
     ...(values['models-dir'] === undefined ? {} : { modelsDir: values['models-dir'] }),
@@ -36,7 +40,8 @@ export function readCommandLine(args: string[]): SimulatorOptions {
     tempDir: values['temp-dir'],
     learnDirs: values.learn ?? [],
     faultRates: rates(values.fault ?? []),
-    hasPreviews: values['no-previews'] !== true
+    hasPreviews: values['no-previews'] !== true,
+    tellsPrompts: values['tell-prompts'] === true
   }
   const given = {
     vramGb: number('vram-gb'),

@@ -1,8 +1,14 @@
 import { readCommandLine } from './command-line.ts'
 import { createSimulator } from './simulator.ts'
 
+const tell = (event: string, fields: object): void => {
+  process.stdout.write(`${JSON.stringify({ event, ...fields })}\n`)
+}
+
+const { tellsPrompts, ...options } = readCommandLine(process.argv.slice(2))
 const simulator = createSimulator({
-  ...readCommandLine(process.argv.slice(2)),
+  ...options,
+  ...(tellsPrompts ? { onPrompt: (moment, promptId) => tell(moment, { promptId, time: Date.now() }) } : {}),
   onCrash: () => process.kill(process.pid, 'SIGKILL')
 })
 
@@ -13,4 +19,4 @@ process.on('SIGTERM', () => {
 process.on('SIGINT', () => void simulator.close().then(() => process.exit(0)))
 
 const url = await simulator.listen()
-process.stdout.write(`${JSON.stringify({ event: 'listening', port: simulator.port, url })}\n`)
+tell('listening', { port: simulator.port, url })

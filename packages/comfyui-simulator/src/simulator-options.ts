@@ -2,6 +2,9 @@ import type { DeviationName } from './faults/deviation.ts'
 import type { FaultName } from './faults/fault.ts'
 import type { FolderOptions } from './files/folders.ts'
 
+/** What the worker does with a prompt. */
+export type PromptMoment = 'started' | 'ended'
+
 /** How a simulated ComfyUI is set up; every field has a default. */
 export interface SimulatorOptions extends FolderOptions {
   /** The port; 0 (the default) takes a free one. */
@@ -34,6 +37,8 @@ export interface SimulatorOptions extends FolderOptions {
   missingClasses?: string[]
   /** A wrong behaviour for proving that the conformance notices it; nothing else uses it. */
   deviation?: DeviationName
+  /** Told when the worker begins with a prompt and when it is done with it. */
+  onPrompt?: (moment: PromptMoment, promptId: string) => void
   /** Called when the process would die; by default the simulator closes with every connection cut. */
   onCrash?: () => void
 }

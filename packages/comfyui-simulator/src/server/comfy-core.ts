@@ -14,6 +14,7 @@ import { modelNamesIn } from '../nodes/values.ts'
 import { History } from '../queue/history.ts'
 import { PromptQueue } from '../queue/prompt-queue.ts'
 import { type QueueItem, queueTuple } from '../queue/queue-item.ts'
+import type { PromptMoment } from '../simulator-options.ts'
 import type { SocketHub } from '../ws/socket-hub.ts'
 import type { LogBook } from './log-book.ts'
 
@@ -27,6 +28,7 @@ export interface ComfyCoreDeps {
   /** Ends the process, or what stands for it. */
   onCrash(): void
   onRestart(): void
+  onPrompt(moment: PromptMoment, promptId: string): void
 }
 
 /** The answer to `POST /prompt`. */
@@ -129,14 +131,16 @@ export class ComfyCore {
   }
 
   async #runNext(): Promise<void> {
-    const { hub, faults } = this.#deps
+    const { hub, faults, onPrompt } = this.#deps
     const taken = await this.queue.take()
     if (!taken) return
     await new Promise(resolve => setImmediate(resolve))
     await this.#meetFaults()
     const startedMs = performance.now()
+    onPrompt('started', taken.item.promptId)
     const result = await this.#run(taken.item)
     if (this.queue.isClosed) return
+    onPrompt('ended', taken.item.promptId)
     this.#executed++
     this.queue.done(taken.key, item => {
       if (!faults.take('lost-history')) this.history.add(item.promptId, historyEntry(item, result))

@@ -161,7 +161,8 @@ export class ComfyServer {
       log: this.#log,
       faults: this.#faults,
       onCrash: () => this.#crash(),
-      onRestart: () => this.#restart()
+      onRestart: () => this.#restart(),
+      onPrompt: (moment, promptId) => this.#options.onPrompt?.(moment, promptId)
     })
   }
 
