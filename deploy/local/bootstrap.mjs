@@ -15,6 +15,7 @@ const programs = {
   check: local('check'),
   keys: local('keys'),
   bench: 'packages/benchmarks/dist/src/main.js',
+  chaos: 'packages/benchmarks/dist/src/chaos/main.js',
   conformance: 'packages/comfyui-simulator/dist/src/conformance/main.js'
 }
 
@@ -94,7 +95,7 @@ const build = async () => {
 checkNode()
 const [command, ...rest] = process.argv.slice(2)
 if (command !== 'build' && !(command in programs))
-  fail('use: npm start | npm test | npm run demo | check | build | keys | bench | conformance')
+  fail('use: npm start | npm test | npm run demo | check | build | keys | bench | chaos | conformance')
 await install()
 await build()
 if (command in programs) {

@@ -1,0 +1,72 @@
+import { type Check, terminalStates, type Violation } from './violation.ts'
+
+/** Of these kinds a key may stay: they describe the fleet and what was learned, not tasks. */
+const standing = [
+  'templates:',
+  'quarantined',
+  'poisons',
+  'nodes',
+  'node:',
+  'counters',
+  'fairness',
+  'balancer',
+  'deadlines',
+  'bull'
+]
+/** These stay for a while after their last use, but must have an end. */
+const ending = [
+  'turn:',
+  'group:',
+  'spent:',
+  'rate:',
+  'generated:',
+  'need:',
+  'stats:',
+  'catalog:',
+  'files:',
+  'idempotency:'
+]
+const settleMs = 400
+
+/** R1: with memory full nothing is accepted and everything else works. R2: after retention no key of a task is left. */
+export const checkRetention: Check = recording => [...fullMemory(recording), ...leftKeys(recording)]
+
+const fullMemory: Check = ({ faults, calls, ledger }) =>
+  faults
+    .filter(({ kind }) => kind === 'memory-full')
+    .flatMap(({ fromMs, toMs }) => {
+      const [startMs, endMs] = [fromMs + settleMs, toMs - settleMs / 4]
+      const inside = calls.filter(({ sentMs, answeredMs }) => sentMs >= startMs && answeredMs <= endMs)
+      const found: Violation[] = inside
+        .filter(
+          ({ what, status, code }) =>
+            what === 'post' && status !== 503 && status !== 0 && code !== 'task-already-finished'
+        )
+        .map(({ status, code, task, sentMs }) => ({
+          rule: 'R1',
+          what: `a post was answered ${status} ${code ?? ''} while memory was full`,
+          ...(task ? { task } : {}),
+          atMs: sentMs
+        }))
+      const refused = inside.filter(({ what, status }) => (what === 'get' || what === 'cancel') && status >= 500)
+      for (const { what, status, code, sentMs } of refused)
+        found.push({
+          rule: 'R1',
+          what: `a ${what} was answered ${status} ${code ?? ''} while memory was full`,
+          atMs: sentMs
+        })
+      const works = ledger.tasks.some(
+        ({ atMs, after, before }) =>
+          atMs >= startMs && atMs <= endMs && after?.state !== before?.state && terminalStates.has(after?.state ?? '')
+      )
+      if (!works) found.push({ rule: 'R1', what: 'no task ended while memory was full', atMs: startMs })
+      return found
+    })
+
+const leftKeys: Check = ({ end }) =>
+  (end?.leftKeys ?? []).flatMap(({ name, ttlMs }) => {
+    const key = name.slice(name.indexOf(':') + 1)
+    if (standing.some(kind => key === kind || (kind.endsWith(':') && key.startsWith(kind)))) return []
+    if (ttlMs > 0 && ending.some(kind => key.startsWith(kind))) return []
+    return [{ rule: 'R2', what: `${name} is left${ttlMs > 0 ? ` for another ${ttlMs} ms` : ' for ever'}` }]
+  })
