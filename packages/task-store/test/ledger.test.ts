@@ -6,7 +6,7 @@ import { connect, serverFault } from '../src/connection.ts'
 import { createKeys } from '../src/keys.ts'
 import type { Limits } from '../src/limits.ts'
 import type { NewTask } from '../src/new-task.ts'
-import { openScratchLedger } from '../src/scratch-ledger.ts'
+import { openHeldLedger, openScratchLedger } from '../src/scratch-ledger.ts'
 
 const open = (t: Test, limits: Partial<Limits> = {}) => {
   const { ledger, redis, close } = openScratchLedger(limits)
@@ -14,6 +14,15 @@ const open = (t: Test, limits: Partial<Limits> = {}) => {
   return { ...ledger, redis, keys: createKeys(ledger.prefix) }
 }
 type Opened = ReturnType<typeof open>
+
+/** A ledger whose time stands still; `at` moves it to so many ms after its beginning. */
+const openHeld = async (t: Test, limits: Partial<Limits> = {}) => {
+  const { ledger, redis, setTime, close } = openHeldLedger(limits)
+  t.teardown(close)
+  const at = (ms: number) => setTime(1_700_000_000_000 + ms)
+  await at(0)
+  return { ledger: { ...ledger, redis, keys: createKeys(ledger.prefix) }, at }
+}
 
 const aReport = (resident: string[] = []): NodeReport => ({
   comfyui: { up: true, version: '0.3.64', queueRemaining: 0, foreign: 0 },
@@ -392,23 +401,33 @@ t.test(
 )
 
 t.test('when many nodes fall silent at once, or nobody swept, recovery waits one more lease', async t => {
-  const ledger = open(t, { leaseMs: 200, aliveMs: 100, blindMs: 60_000 })
-  const ids: string[] = []
-  for (const node of ['n1', 'n2', 'n3']) {
-    await register(ledger, node)
-    const id = await enqueue(ledger)
-    ids.push(id)
-    await claim(ledger, id, node, `t-${node}`)
+  const { ledger, at } = await openHeld(t)
+  const held = async () => {
+    const ids: string[] = []
+    for (const node of ['n1', 'n2', 'n3']) {
+      await register(ledger, node)
+      ids.push(await enqueue(ledger))
+      t.equal(await claim(ledger, ids.at(-1)!, node, `t-${ids.at(-1)}`), 'claimed')
+    }
+    return async () => (await Promise.all(ids.map(id => places(ledger, id)))).flat()
   }
-  let heldBack = 0
-  const begunMs = performance.now()
-  await until(async () => {
-    const sweep = await ledger.recovery.sweep()
-    if (sweep.heldBack) heldBack += 1
-    return (await Promise.all(ids.map(id => places(ledger, id)))).every(found => found[0] === 'queue')
-  }, 'all come back')
-  t.ok(heldBack >= 1)
-  t.ok(performance.now() - begunMs > 300, 'not before a second lease has passed')
+  const sweepAt = async (ms: number) => {
+    await at(ms)
+    return ledger.recovery.sweep()
+  }
+  const silent = await held()
+  t.match(await sweepAt(4_000), { recovered: 0, heldBack: false }, 'no slot has ended yet, but all nodes are silent')
+  t.match(await sweepAt(5_000), { recovered: 0, heldBack: true })
+  t.match(await sweepAt(8_999), { recovered: 0 })
+  t.same(await silent(), ['slot', 'slot', 'slot'])
+  t.match(await sweepAt(9_000), { recovered: 3, heldBack: false }, 'a lease after it was noticed')
+  t.same(await silent(), ['queue', 'queue', 'queue'])
+
+  await at(100_000)
+  const unswept = await held()
+  t.match(await sweepAt(106_000), { recovered: 0, heldBack: true }, 'nobody swept since 9 s')
+  t.match(await sweepAt(111_000), { recovered: 3, heldBack: false })
+  t.same(await unswept(), ['queue', 'queue', 'queue'])
 })
 
 t.test('the look is bounded, fair by tenant and sees what waits for a resident model', async t => {
@@ -550,26 +569,22 @@ const failOnce = async (ledger: Opened, node: string, retryClass: 'node' | 'comf
 }
 
 t.test('three faults in a row put a node into quarantine, then one canary decides', async t => {
-  const ledger = open(t, { quarantineMs: 80, maxQuarantineMs: 120 })
+  const { ledger, at } = await openHeld(t, { quarantineMs: 1_000, maxQuarantineMs: 1_500 })
   for (const id of ['n1', 'n2', 'n3']) await register(ledger, id)
   const quarantineOf = async (id: string) => (await ledger.nodes.find(id))!
-  const over = (id: string) =>
-    until(async () => (await quarantineOf(id)).quarantinedUntilMs <= (await ledger.nodes.now()).nowMs, 'it is over')
 
-  for (const ms of [0, 0, 80]) t.equal((await failOnce(ledger, 'n1', 'node')).quarantinedMs, ms)
+  for (const ms of [0, 0, 1_000]) t.equal((await failOnce(ledger, 'n1', 'node')).quarantinedMs, ms)
   const id = await enqueue(ledger)
   t.equal(await claim(ledger, id, 'n1'), 'not-ready')
   t.match(await quarantineOf('n1'), { quarantines: 1 })
 
   for (let i = 0; i < 3; i++) t.equal((await failOnce(ledger, 'n2', 'node')).quarantinedMs, 0, 'one of three is enough')
-  await over('n1')
-  t.equal(
-    (await failOnce(ledger, 'n1', 'node')).quarantinedMs,
-    120,
-    'a canary that fails doubles the time, up to a bound'
-  )
-  await over('n1')
-  await beat(ledger, undefined, 'n1')
+  await at(999)
+  t.equal(await claim(ledger, id, 'n1'), 'not-ready')
+  await at(1_000)
+  const again = await failOnce(ledger, 'n1', 'node')
+  t.equal(again.quarantinedMs, 1_500, 'a canary that fails lengthens the time, up to a bound')
+  await at(2_500)
   t.equal(await claim(ledger, id, 'n1', 'canary'), 'claimed')
   await ledger.attempts.complete(id, 'canary', [], spent)
   t.match(await quarantineOf('n1'), { quarantines: 0, quarantinedUntilMs: 0 }, 'one that succeeds clears the node')
@@ -604,21 +619,17 @@ t.test('only the faults of a node count: not a cancel, not the second ComfyUI th
 })
 
 t.test('a node that speaks but does not do what it took is a fault; one that fell silent is none', async t => {
-  const ledger = open(t, { leaseMs: 50, quarantineFaults: 1, blindMs: 60_000 })
-  await register(ledger, 'idler')
-  const id = await enqueue(ledger)
-  await claim(ledger, id, 'idler')
-  await until(async () => {
-    await beat(ledger, undefined, 'idler')
-    return (await ledger.recovery.sweep()).recovered === 1
-  }, 'the lease ends')
+  const { ledger, at } = await openHeld(t, { quarantineFaults: 1, blindMs: 60_000 })
+  for (const node of ['idler', 'dead']) {
+    await register(ledger, node)
+    t.equal(await claim(ledger, await enqueue(ledger), node, `t-${node}`), 'claimed')
+  }
+  await at(4_000)
+  await beat(ledger, undefined, 'idler')
+  await at(5_000)
+  t.equal((await ledger.recovery.sweep()).recovered, 2)
   t.equal((await ledger.nodes.find('idler'))?.quarantines, 1)
-
-  const silent = open(t, { leaseMs: 50, aliveMs: 20, quarantineFaults: 1, blindMs: 60_000 })
-  await register(silent, 'dead')
-  await claim(silent, await enqueue(silent), 'dead')
-  await until(async () => (await silent.recovery.sweep()).recovered === 1, 'the lease ends')
-  t.equal((await silent.nodes.find('dead'))?.quarantines, 0)
+  t.equal((await ledger.nodes.find('dead'))?.quarantines, 0)
 })
 
 t.test('a workflow that took ComfyUI down on several nodes is refused to its tenant until it is lifted', async t => {
