@@ -6,7 +6,7 @@ import { finish, joinQueue, recorded, settleHeld } from './transitions.ts'
 /** A task to be accepted; `headStartMs` is what its priority is worth. */
 export type ModelRequest = Pick<
   ModelTask,
-  'id' | 'tenant' | 'need' | 'models' | 'work' | 'timeoutMs' | 'fingerprint'
+  'id' | 'tenant' | 'need' | 'models' | 'work' | 'timeoutMs' | 'fingerprint' | 'webhookEvents'
 > & {
   readonly headStartMs: number
   readonly deadlineAfterMs: number

@@ -38,6 +38,8 @@ export type ModelTask = {
   readonly models: readonly string[]
   readonly work: number
   readonly fingerprint: string
+  /** What its webhook waits for: each such entry of its journal is owed to it, once. */
+  readonly webhookEvents: readonly EventType[]
   readonly orderMs: number
   readonly timeoutMs: number
   readonly createdMs: number

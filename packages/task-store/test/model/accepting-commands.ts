@@ -1,3 +1,4 @@
+import type { EventType } from '@comfy-balancer/contract/event'
 import type { TenantLimits } from '@comfy-balancer/contract/tenant'
 import { cancel, enqueue } from '@comfy-balancer/domain/ledger-model/accepting'
 import { queuedTasks } from '@comfy-balancer/domain/ledger-model/model'
@@ -28,6 +29,7 @@ type Task = {
   timeoutSeconds: number
   deadlineSeconds: number
   fingerprint: string
+  webhookEvents: EventType[]
 }
 
 const task = fc.record<Task>({
@@ -36,7 +38,14 @@ const task = fc.record<Task>({
   priority: fc.constantFrom(50, 0, 100),
   timeoutSeconds: fc.constantFrom(600, 4),
   deadlineSeconds: fc.constantFrom(0, 6, 3_600),
-  fingerprint: fc.constantFrom('f1', 'f1', 'f1', 'f2')
+  fingerprint: fc.constantFrom('f1', 'f1', 'f1', 'f2'),
+  webhookEvents: fc.subarray<EventType>([
+    'task.queued',
+    'task.started',
+    'task.retried',
+    'task.failed',
+    'task.succeeded'
+  ])
 })
 
 const unseen = { outputs: ['9'], clientId: undefined, metadata: {}, idempotency: undefined }
@@ -44,11 +53,19 @@ const unseen = { outputs: ['9'], clientId: undefined, metadata: {}, idempotency:
 /** One task as the ledger is given it, and as the model is. */
 const both = (id: string, tenant: string, { nth, priority, ...drawn }: Task) => {
   const { need, files } = needs[nth]!
-  const { timeoutSeconds, deadlineSeconds, ...common } = { ...drawn, id, tenant }
+  const { timeoutSeconds, deadlineSeconds, webhookEvents, ...common } = { ...drawn, id, tenant }
+  const webhook = webhookEvents.length === 0 ? undefined : { url: 'https://webhook', events: webhookEvents }
   const times = { timeoutMs: timeoutSeconds * 1_000, deadlineAfterMs: deadlineSeconds * 1_000 }
   return {
-    real: { ...common, ...unseen, need, priority, timeoutSeconds, deadlineSeconds, body: `body of ${id}` },
-    model: { ...common, ...times, need: needDigest(need), models: files, headStartMs: (priority - 50) * 6_000 }
+    real: { ...common, ...unseen, need, priority, timeoutSeconds, deadlineSeconds, webhook, body: `body of ${id}` },
+    model: {
+      ...common,
+      ...times,
+      webhookEvents,
+      need: needDigest(need),
+      models: files,
+      headStartMs: (priority - 50) * 6_000
+    }
   }
 }
 

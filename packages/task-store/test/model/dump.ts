@@ -91,6 +91,7 @@ const readers: Readonly<Record<string, (values: string[]) => unknown>> = {
   fairness: values => present(numbers(pairs(values).filter(([name]) => name !== 'cursor'))),
   tenant: scores,
   generated: scores,
+  outbox: values => values.map(readOwed).toSorted(byTaskAndVersion),
   group: values => Object.fromEntries(pairs(values)).tasks,
   spent: ([value]) => rounded(Number(value)),
   running: scores,
@@ -141,9 +142,24 @@ const readNode = ({ epoch, url, intent, slotTask, slotToken, ...more }: Record<s
   slot: slotTask === undefined ? undefined : [slotTask, slotToken]
 })
 
-const readEntry = (line: string) => {
-  const { type, version, at, state, attempt, node, reason } = JSON.parse(line)
-  return { type, version, atMs: at, state, attempt, node: node ?? undefined, reason } satisfies ModelEntry
+type Owed = { readonly task: string; readonly tenant: string; readonly event: ModelEntry }
+
+const readOwed = (line: string): Owed => {
+  const { event, tenant } = JSON.parse(line)
+  return { task: event.taskId, tenant, event: entryOf(event) }
+}
+
+const byTaskAndVersion = (a: Owed, b: Owed): number =>
+  a.task === b.task ? a.event.version - b.event.version : a.task < b.task ? -1 : 1
+
+const owedBy = ({ id: task, tenant, webhookEvents, journal }: ModelTask): Owed[] =>
+  journal.filter(({ type }) => webhookEvents.includes(type)).map(event => ({ task, tenant, event }))
+
+const readEntry = (line: string): ModelEntry => entryOf(JSON.parse(line))
+
+const entryOf = ({ at, node, ...entry }: Omit<ModelEntry, 'atMs'> & { at: number; taskId: string }): ModelEntry => {
+  const { type, version, state, attempt, reason } = entry
+  return { type, version, atMs: at, state, attempt, node: node ?? undefined, reason }
 }
 
 /** What the ledger must hold if it keeps the model's rules. */
@@ -190,6 +206,8 @@ export const expectedDump = (model: LedgerModel, limits: Limits, nowMs: number):
   put('flows', numbers([...byTenant.keys()].map(tenant => [tenant, model.starts.get(tenant) ?? 0])))
   put('running', counts(by(tasks.filter(isInSlot), task => task.tenant)))
   put('fairness', fairness(model))
+  const owed = tasks.flatMap(owedBy).toSorted(byTaskAndVersion)
+  if (owed.length > 0) keys.set('outbox', { value: owed })
   for (const [id, members] of model.groups) keys.set(`group:${id}`, { value: members.join(' ') })
   for (const [tenant, own] of model.tenants) put(`tenant:${tenant}`, numbers(Object.entries(own)))
   for (const [tenant, times] of model.generated) put(`generated:${tenant}`, numbers(times))

@@ -6,7 +6,7 @@ import type { HeldLedger } from '../../src/scratch-ledger.ts'
 import { acceptingCommands } from './accepting-commands.ts'
 import { attemptCommands } from './attempt-commands.ts'
 import type { Call, Draft } from './command.ts'
-import { expectedDump, readDump } from './dump.ts'
+import { type Dump, expectedDump, readDump } from './dump.ts'
 import { nodeCommands, registration } from './node-commands.ts'
 
 /** After some time, a command, sent once or twice; or an earlier one that arrives again, late. */
@@ -37,35 +37,55 @@ export const turns = fc.array(
 
 const beginMs = 1_700_000_000_000
 
-/** A ledger and its model side by side: every call is made to both, the answers and everything stored must be equal. */
+/** A call that was sent to the ledger, with what the model says of it. */
+type Exchange = {
+  readonly text: string
+  readonly command: string
+  readonly said: Promise<unknown>
+  readonly stored: Promise<Dump>
+  readonly answer: unknown
+  readonly expected: Dump
+}
+
+/** Told of every answer; `loaded` are the commands whose scripts Redis has already. */
+export type Witness = { readonly answered: (command: string, answer: unknown) => void; readonly loaded: Set<string> }
+
+/**
+ * A ledger and its model side by side: every call is made to both, the answers and everything stored must be equal. What is called depends
+ * on the model alone, so a sequence is sent without waiting for answers, on one connection that keeps the order.
+ */
 export class Pair {
   readonly #held: HeldLedger
-  readonly #onAnswer: (command: string, answer: unknown) => void
+  readonly #witness: Witness
   readonly #sent: Call[] = []
-  readonly #told: string[] = []
+  readonly #exchanges: Exchange[] = []
   #model: LedgerModel
   #nowMs = beginMs
+  #passedMs = 0
   #fresh = 0
 
-  constructor(held: HeldLedger, onAnswer: (command: string, answer: unknown) => void) {
+  constructor(held: HeldLedger, witness: Witness) {
     this.#held = held
-    this.#onAnswer = onAnswer
+    this.#witness = witness
     this.#model = emptyModel(held.ledger.limits)
   }
 
   /** Begins with three nodes. Throws at the first difference, with everything that was done up to it. */
   async play(all: readonly Turn[]): Promise<void> {
+    await this.#held.setTime(this.#nowMs)
+    for (const node of ['n1', 'n2', 'n3']) await this.#call(registration(node, 'e1', `http://${node}`, 'ready'))
+    for (const turn of all) await this.#take(turn)
+    await Promise.allSettled(this.#exchanges.flatMap(({ said, stored }) => [said, stored]))
+    const told: string[] = []
     try {
-      await this.#held.setTime(this.#nowMs)
-      for (const node of ['n1', 'n2', 'n3']) await this.#call(registration(node, 'e1', `http://${node}`, 'ready'))
-      for (const turn of all) await this.#take(turn)
+      for (const exchange of this.#exchanges) await this.#compare(exchange, told)
     } catch (error) {
-      throw new Error(`${this.#told.join('\n')}\n${error instanceof Error ? error.message : error}`, { cause: error })
+      throw new Error(`${told.join('\n')}\n${error instanceof Error ? error.message : error}`, { cause: error })
     }
   }
 
   async #take({ waitMs, draft, twice, late }: Turn): Promise<void> {
-    await this.#wait(waitMs)
+    this.#wait(waitMs)
     if (late !== undefined) return this.#late(late)
     this.#fresh += 1
     for (const call of draft({ model: this.#model, nowMs: this.#nowMs, fresh: this.#fresh })) {
@@ -75,11 +95,11 @@ export class Pair {
     }
   }
 
-  async #wait(ms: number): Promise<void> {
+  #wait(ms: number): void {
     if (ms === 0) return
     this.#nowMs += ms
-    this.#told.push(`${ms} ms pass`)
-    await this.#held.setTime(this.#nowMs)
+    this.#passedMs += ms
+    this.#held.setTime(this.#nowMs).catch(() => undefined)
   }
 
   async #late(nth: number): Promise<void> {
@@ -91,23 +111,37 @@ export class Pair {
   async #repeat(call: Call, expected: unknown): Promise<void> {
     const { limits } = this.#held.ledger
     const before = expectedDump(this.#model, limits, this.#nowMs)
-    deepStrictEqual(await this.#call(call, 'again: '), expected, 'the answer to the same again')
-    deepStrictEqual(expectedDump(this.#model, limits, this.#nowMs), before, 'what the same again has changed')
+    deepStrictEqual(await this.#call(call, 'again: '), expected, `the answer to the same again: ${call.text}`)
+    const after = expectedDump(this.#model, limits, this.#nowMs)
+    deepStrictEqual(after, before, `what the same again has changed: ${call.text}`)
   }
 
+  /** Sends a call and answers what the model says. The first of a script is waited for: sent by an unknown digest, it is sent again. */
   async #call(call: Call, how = ''): Promise<unknown> {
-    this.#told.push(how + call.text)
     const { answer, after } = call.model(this.#model, this.#nowMs)
-    const said = await call.real(this.#held.ledger)
-    this.#told.push(`   → ${JSON.stringify(said)}`)
-    deepStrictEqual(said, answer, 'the answer')
     expectLegal(this.#model, after)
     this.#model = after
-    const { limits, prefix } = this.#held.ledger
-    const stored = await readDump(this.#held.redis, prefix, limits, this.#nowMs)
-    deepStrictEqual(stored, expectedDump(after, limits, this.#nowMs), 'what is stored')
-    this.#onAnswer(call.text.split(' ', 1)[0]!, said)
-    return said
+    const { redis, ledger } = this.#held
+    const command = call.text.split(' ', 1)[0]!
+    const said = call.real(ledger)
+    if (!this.#witness.loaded.has(command)) await said.catch(() => undefined)
+    this.#witness.loaded.add(command)
+    const stored = readDump(redis, ledger.prefix, ledger.limits, this.#nowMs)
+    for (const sent of [said, stored]) sent.catch(() => undefined)
+    const expected = expectedDump(after, ledger.limits, this.#nowMs)
+    const text = `${this.#passedMs > 0 ? `${this.#passedMs} ms pass\n` : ''}${how}${call.text}`
+    this.#exchanges.push({ text, command, said, stored, answer, expected })
+    this.#passedMs = 0
+    return answer
+  }
+
+  async #compare({ text, command, said, stored, answer, expected }: Exchange, told: string[]): Promise<void> {
+    told.push(text)
+    const heard = await said
+    told.push(`   → ${JSON.stringify(heard)}`)
+    deepStrictEqual(heard, answer, 'the answer')
+    deepStrictEqual(await stored, expected, 'what is stored')
+    this.#witness.answered(command, heard)
   }
 }
 
