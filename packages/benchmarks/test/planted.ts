@@ -81,7 +81,10 @@ export const aLedger = () => {
       ),
     swept: (at: number) => step(['HSET', key('counters'), 'lastSweepMs', String(startMs + at)]),
     beat: (node: string, at: number) =>
-      step(['HSET', key(`node:${node}`), 'intent', 'ready', 'beatMs', String(startMs + at)]),
+      step(
+        ['ZADD', key('nodes'), String(startMs + at), node],
+        ['HSET', key(`node:${node}`), 'report', '{}', 'intent', 'ready']
+      ),
     raw: (...commands: Command[]) =>
       step(...commands.map(([name = '', first = '', ...rest]) => [name, key(first), ...rest]))
   }
@@ -95,7 +98,7 @@ export const aRecording = (ledger: readonly Transaction[], planted: Partial<Reco
   prompts: [],
   lives: [],
   log: [],
-  lagMs: 0,
+  lags: [],
   end: { healedMs: startMs + 60_000, settledMs: startMs + 70_000, leftKeys: [] },
   ...planted
 })

@@ -1,12 +1,17 @@
-const everyMs = 50
+/** A moment in which the machine kept the rig waiting for so long; wall-clock ms. */
+export type Lag = { readonly atMs: number; readonly ms: number }
 
-/** Measures how late this machine calls the rig back, at worst: what runs beside it is as late. */
+const everyMs = 50
+const noticedMs = 200
+
+/** Notes when this machine calls the rig back late: what runs beside it is as late. */
 export const watchLag = () => {
-  let maxMs = 0
+  const lags: Lag[] = []
   let dueMs = performance.now() + everyMs
   const timer = setInterval(() => {
-    maxMs = Math.max(maxMs, performance.now() - dueMs)
+    const ms = Math.round(performance.now() - dueMs)
+    if (ms >= noticedMs) lags.push({ atMs: Date.now(), ms })
     dueMs = performance.now() + everyMs
   }, everyMs)
-  return { maxMs: (): number => Math.round(maxMs), stop: (): void => clearInterval(timer) }
+  return { lags, stop: (): void => clearInterval(timer) }
 }

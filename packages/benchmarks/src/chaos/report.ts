@@ -39,7 +39,7 @@ export const summary = (run: Run, recording: Recording, violations: readonly Vio
     `faults: ${faults.length}`,
     ...byKind(recording),
     `tasks: ${tasks} (${byEnd(recording)}); calls answered: ${calls.filter(({ status }) => status > 0).length} of ${calls.length}`,
-    `steps of the ledger: ${ledger.steps}; prompts run: ${recording.prompts.length}; the rig waited at most ${recording.lagMs} ms for the machine`,
+    `steps of the ledger: ${ledger.steps}; prompts run: ${recording.prompts.length}; the rig waited at most ${Math.max(0, ...recording.lags.map(({ ms }) => ms))} ms for the machine`,
     `stale completions refused: ${completions} (${stale.length} stale writes in all)`,
     ...punctuality(recording),
     ...violations.slice(0, maxStories).flatMap(violation => ['', ...story(violation, recording)]),

@@ -58,7 +58,7 @@ export const runChaos = async (options: RunOptions): Promise<Recording> => {
         faults: faults.toSorted((a, b) => a.fromMs - b.fromMs),
         calls: [...calls],
         ledger: ledgerOf(rig),
-        lagMs: lag.maxMs(),
+        lags: [...lag.lags],
         end
       },
       lives: rig.programs.flatMap(({ lives }) => lives).toSorted((a, b) => a.startedMs - b.startedMs),

@@ -1,6 +1,10 @@
 import { groupBy } from '../group-by.ts'
 import type { Call } from '../history/calls.ts'
+import { timers } from '../timers.ts'
 import { type Check, terminalStates, type Violation } from './violation.ts'
+
+/** Redis and callers look at one clock, but not in the same moment. */
+const clockMs = 500
 
 /** S1, S2, S3 as callers see them, S8: one task per key, S11: tasks stand with their own tenant only. */
 export const checkCallersView: Check = recording => [
@@ -33,13 +37,18 @@ const answers: Check = ({ calls, ledger }) => {
   const ends = new Map(
     ledger.tasks.flatMap(({ task, after }) => (after && terminalStates.has(after.state) ? [[task, after.state]] : []))
   )
+  const forgottenMs = new Map(
+    ledger.tasks.flatMap(({ task, after }) =>
+      after?.expiresMs ? [[task, after.expiresMs + timers.keepMs - clockMs]] : []
+    )
+  )
   const found: Violation[] = []
   for (const [task, asked] of byTask(calls)) {
     const gets = asked
       .filter(({ what, status }) => what === 'get' && status > 0)
       .toSorted((a, b) => a.sentMs - b.sentMs)
     for (const { status, answeredMs, state } of gets) {
-      if (status === 404)
+      if (status === 404 && answeredMs < (forgottenMs.get(task) ?? Number.POSITIVE_INFINITY))
         found.push({ rule: 'S1', what: 'a caller was told that there is no such task', task, atMs: answeredMs })
       if (status === 410 && !ends.has(task))
         found.push({ rule: 'S1', what: 'gone before it had ended', task, atMs: answeredMs })

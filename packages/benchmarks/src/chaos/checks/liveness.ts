@@ -29,6 +29,7 @@ const resumeMs = 5_000
 const idleMs = 1_000
 /** What a fault leaves behind is felt for a while. */
 const afterMs = 1_000
+const busyMs = 400
 
 /** L1: everything ends. L2: a dead node's task is claimed again in time. L3: a node that is back has its slot back. L4: balancers resume. */
 export const checkLiveness: Check = recording => {
@@ -51,7 +52,16 @@ export const punctualities = (recording: Recording): Punctuality[] => {
   if (!end) return []
   const ended = { ...recording, end }
   const all = [...recoveries(ended), ...restarts(ended), ...resumptions(ended)]
-  return all.map(one => (one.tookMs <= one.boundMs ? { ...one, excused: undefined } : one))
+  return all.map(one => {
+    if (one.tookMs <= one.boundMs) return { ...one, excused: undefined }
+    return { ...one, excused: one.excused ?? busyness(recording, one) }
+  })
+}
+
+/** Whether the machine itself was late by a good part of what was promised. */
+const busyness = ({ lags }: Recording, { fromMs, boundMs }: Punctuality): string | undefined => {
+  const during = lags.filter(({ atMs }) => atMs > fromMs - afterMs && atMs < fromMs + boundMs)
+  return during.reduce((sum, { ms }) => sum + ms, 0) > busyMs ? 'the machine was busy' : undefined
 }
 
 const unended: Check = ({ ledger, end }) => {
@@ -95,9 +105,9 @@ const recoveries = (recording: Ended): Punctuality[] =>
   })
 
 const recovery = (recording: Ended, fault: InjectedFault, node: string, task: string): Punctuality => {
-  const { ledger, lagMs } = recording
+  const { ledger } = recording
   const { fromMs } = fault
-  const boundMs = recoveryMs + lagMs
+  const boundMs = recoveryMs
   const next = ledger.tasks.find(
     ({ task: id, atMs, after }) =>
       id === task && atMs > fromMs && (after?.state === 'leased' || terminalStates.has(after?.state ?? ''))
@@ -139,9 +149,9 @@ const restarts = (recording: Ended): Punctuality[] =>
     .map(life => restart(recording, life))
 
 const restart = (recording: Ended, life: Life): Punctuality => {
-  const { ledger, lagMs, lives, faults } = recording
+  const { ledger, lives, faults } = recording
   const { program, startedMs, readyMs } = life
-  const boundMs = restartMs + lagMs
+  const boundMs = restartMs
   const toMs = readyMs + boundMs
   const back = ledger.beats.find(beat => beat.node === program && beat.isRegistration && beat.atMs >= startedMs)
   const beside = lives.find(
@@ -173,7 +183,7 @@ const resumptions = (recording: Ended): Punctuality[] =>
     .filter(({ program }) => program === 'redis')
     .slice(1)
     .map(({ readyMs, endedMs }) => {
-      const boundMs = resumeMs + recording.lagMs
+      const boundMs = resumeMs
       const toMs = readyMs + boundMs
       const sweep = recording.ledger.sweeps.find(({ atMs }) => atMs >= readyMs)
       const excused =

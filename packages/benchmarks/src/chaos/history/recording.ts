@@ -1,4 +1,5 @@
 import type { InjectedFault } from '../faults/fault.ts'
+import type { Lag } from '../lag.ts'
 import type { Life } from '../rig/program.ts'
 import type { Call } from './calls.ts'
 import type { LedgerHistory } from './ledger-history.ts'
@@ -28,6 +29,6 @@ export type Recording = {
   readonly log: readonly LogLine[]
   /** Missing when the run was broken off. */
   readonly end: RunEnd | undefined
-  /** The longest that this machine kept the rig itself waiting: nothing can be demanded sooner. */
-  readonly lagMs: number
+  /** When this machine was too busy to tell anything about punctuality. */
+  readonly lags: readonly Lag[]
 }

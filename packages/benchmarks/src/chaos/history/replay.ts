@@ -13,14 +13,27 @@ import type {
 
 type Slot = { readonly task: string; readonly token: string }
 
-/** Replays a ledger's writes step by step and tells what each did to tasks, slots and nodes. */
+/**
+ * Replays a ledger's writes step by step and tells what each did to tasks, slots and nodes. Throws when it does not recognise them: a check
+ * that sees nothing finds nothing.
+ */
 export const replay = (transactions: readonly Transaction[], prefix: string): LedgerHistory => {
   const replaying = new Replay(prefix)
   for (const transaction of transactions) replaying.take(transaction)
-  return replaying.history()
+  const history = replaying.history()
+  const unseen = (['tasks', 'slots', 'sweeps', 'beats'] as const).filter(part => history[part].length === 0)
+  if (history.steps > enoughSteps && unseen.length > 0) {
+    throw new Error(
+      `the replay sees no ${unseen.join(', ')} in ${history.steps} steps: is the ledger written otherwise now?`
+    )
+  }
+  return history
 }
 
-const timeFields = new Set(['beatMs', 'lastSweepMs', 'queuedMs', 'claimedMs', 'finishedMs', 'createdMs'])
+const timeFields = new Set(['lastSweepMs', 'queuedMs', 'claimedMs', 'finishedMs', 'createdMs'])
+
+/** By then each of them has happened. */
+const enoughSteps = 300
 
 class Replay {
   readonly #prefix: string
@@ -50,7 +63,7 @@ class Replay {
   }
 
   take({ second, commands }: Transaction): void {
-    const ours = commands.filter(([, key = '']) => key.startsWith(this.#prefix))
+    const ours = commands.filter(([, key = '']) => key.startsWith(this.#prefix) && !key.startsWith(this.#key('bull')))
     if (ours.length === 0) return
     this.#step++
     this.#atMs = Math.max(this.#atMs, second * 1_000, ...ours.flatMap(command => this.#timesIn(command)))
@@ -70,8 +83,9 @@ class Replay {
     return key?.startsWith(start) ? key.slice(start.length) : undefined
   }
 
-  #timesIn([name, , ...rest]: readonly string[]): number[] {
-    if (name === 'RPUSH') return entriesOf(rest).map(({ at }) => at)
+  #timesIn([name, key, ...rest]: readonly string[]): number[] {
+    if (name === 'RPUSH') return this.#after(key, 'journal:') ? entriesOf(rest).map(({ at }) => at) : []
+    if (name === 'ZADD' && key === this.#key('nodes')) return [Number(rest[0])].filter(Number.isFinite)
     return rest.flatMap((word, i) => (timeFields.has(word) ? [Number(rest[i + 1])] : [])).filter(Number.isFinite)
   }
 
@@ -97,7 +111,7 @@ class Replay {
     const hash = this.#space.hashes.get(this.#key(`node:${node}`))
     const before = this.#slots.get(node)
     const [task, token] = [hash?.get('slotTask'), hash?.get('slotToken')]
-    const beats = commands.some(command => this.#after(command[1], 'node:') === node && command.includes('beatMs'))
+    const beats = commands.some(command => this.#after(command[1], 'node:') === node && command.includes('report'))
     const renews = commands.some(
       ([name, key, ...rest]) => name === 'ZADD' && key === this.#key('slots') && rest.includes(node)
     )
