@@ -35,5 +35,9 @@ export const ref = <T extends TSchema & { readonly $id: string }>(schema: T): TU
 export const nullable = <T extends TSchema>(schema: T): TUnsafe<Static<T> | null> =>
   Type.Unsafe<Static<T> | null>(Type.Union([schema, Type.Null()]))
 
+/** A body that is not JSON, as a response: its media type, and what it holds. */
+export const media = (contentMediaType: string, description: string): TUnsafe<unknown> =>
+  Type.Unsafe<unknown>(Type.String({ contentMediaType, description }))
+
 /** An instant as RFC 3339 in UTC. */
 export const Instant = Type.String({ format: 'date-time' })

@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import type { Endpoint } from './endpoint.ts'
-import { ref } from './endpoint.ts'
+import { media, ref } from './endpoint.ts'
 import { GenerateRequest } from './generate.ts'
 import { Group, GroupId } from './group.ts'
 import { UploadedInput, UploadForm } from './input.ts'
@@ -159,7 +159,10 @@ export const followTask = {
     ),
     headers: Type.Object({ 'last-event-id': Type.Optional(Type.String({ pattern: '^[0-9]{1,15}$' })) }),
     response: {
-      200: Type.Unsafe<unknown>(Type.String({ description: 'text/event-stream of TaskEvent' })),
+      200: media(
+        'text/event-stream',
+        'Each `data:` is a TaskEvent; the `id:` of one that changes the state is its version'
+      ),
       410: ref(Problem),
       ...problems
     }
@@ -191,7 +194,7 @@ export const getTaskLogs = {
     tags: ['tasks'],
     params: TaskParams,
     response: {
-      200: Type.Unsafe<unknown>(Type.String({ description: 'text/plain' })),
+      200: media('text/plain', 'The lines'),
       410: ref(Problem),
       ...problems
     }
@@ -222,8 +225,8 @@ export const getOutput = {
       { additionalProperties: false }
     ),
     response: {
-      200: Type.Unsafe<unknown>(Type.String({ description: 'The bytes' })),
-      206: Type.Unsafe<unknown>(Type.String({ description: 'The part that Range names' })),
+      200: media('*/*', 'The bytes, in the media type of the output'),
+      206: media('*/*', 'The part that Range names'),
       302: Type.Null({ description: 'The bytes are at Location' }),
       304: Type.Null({ description: 'As If-None-Match has it already' }),
       416: Type.Null({ description: 'The Range begins beyond the end' }),

@@ -1,5 +1,6 @@
 import type { Scope } from '@comfy-balancer/contract/scope'
 import type { Caller } from './caller.ts'
+import '@fastify/swagger'
 
 declare module 'fastify' {
   interface FastifyRequest {

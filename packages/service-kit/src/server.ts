@@ -1,8 +1,7 @@
+import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
-import { problem } from '@comfy-balancer/contract/problem'
+import { type ProblemCode, problem } from '@comfy-balancer/contract/problem'
 import { schemas } from '@comfy-balancer/contract/schemas'
-import swagger from '@fastify/swagger'
-import swaggerUi from '@fastify/swagger-ui'
 import websocket from '@fastify/websocket'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import { uuidv7 } from 'uuidv7'
@@ -12,6 +11,7 @@ import { anybody } from './caller.ts'
 import { takeJsonBodies } from './json-body.ts'
 import type { Logger } from './logger.ts'
 import { refuseUnknownRoutes } from './method-not-allowed.ts'
+import { type ApiInfo, describeItself } from './open-api.ts'
 import { closeInOrder } from './open-work.ts'
 import { answerError } from './problems.ts'
 import { coerceQueries } from './query-coercion.ts'
@@ -29,7 +29,7 @@ export type ServerOptions = {
   readonly logger: Logger
   readonly config: Pick<ServiceConfig, 'BODY_LIMIT_BYTES' | 'BODY_SECONDS' | 'JSON_MAX_DEPTH' | 'HOST' | 'AUTH_MODE'>
   /** Stands at the head of `/openapi.json`. */
-  readonly info: { readonly title: string; readonly version: string; readonly description: string }
+  readonly info: ApiInfo
   /** Who knows the API keys; without it everybody is one tenant. */
   readonly access?: Access | undefined
 }
@@ -91,30 +91,9 @@ const endSocket = (err: Error, socket: WebSocket, request: FastifyRequest): void
 const acceptedId = (header: string | string[] | undefined): string | undefined =>
   typeof header === 'string' && /^[A-Za-z0-9._-]{8,64}$/.test(header) ? header : undefined
 
-const apiKey = {
-  type: 'http',
-  scheme: 'bearer',
-  description: 'An API key, made with `npm run keys -- create`'
-} as const
-
-const describeItself = async (app: App, info: ServerOptions['info'], hasKeys: boolean): Promise<void> => {
-  await app.register(swagger, {
-    openapi: { openapi: '3.1.0', info, ...(hasKeys && { components: { securitySchemes: { apiKey } } }) },
-    transform: ({ schema, url, route }) => {
-      const scope = hasKeys ? route.config?.scope : undefined
-      return { url, schema: scope ? { ...schema, security: [{ apiKey: [scope] }] } : schema }
-    },
-    refResolver: { buildLocalReference: (json, _base, _fragment, index) => String(json.$id ?? `def-${index}`) }
-  })
-  await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: true })
-  app.get('/openapi.json', { schema: { hide: true } }, async (_request, reply) => reply.send(app.swagger()))
-}
-
-const statusOf: Readonly<Record<string, number>> = { ERR_HTTP_REQUEST_TIMEOUT: 408, HPE_HEADER_OVERFLOW: 431 }
-const reasons: Readonly<Record<number, string>> = {
-  400: 'Bad Request',
-  408: 'Request Timeout',
-  431: 'Request Header Fields Too Large'
+const codeOf: Readonly<Record<string, ProblemCode>> = {
+  ERR_HTTP_REQUEST_TIMEOUT: 'request-too-slow',
+  HPE_HEADER_OVERFLOW: 'headers-too-large'
 }
 
 const answerLateBody = (socket: Socket): void =>
@@ -123,10 +102,10 @@ const answerLateBody = (socket: Socket): void =>
 /** Answers what Node could not read as a request, for which there is no request and no reply. */
 const answerBrokenRequest = (error: NodeJS.ErrnoException, socket: Socket): void => {
   if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) return void socket.destroy()
-  const status = statusOf[error.code ?? ''] ?? 400
-  const body = JSON.stringify({ ...problem('validation-failed', `${reasons[status]}: not readable as HTTP`), status })
+  const answer = problem(codeOf[error.code ?? ''] ?? 'validation-failed', 'This could not be read as a request')
+  const body = JSON.stringify(answer)
   const head = [
-    `HTTP/1.1 ${status} ${reasons[status]}`,
+    `HTTP/1.1 ${answer.status} ${STATUS_CODES[answer.status]}`,
     'Content-Type: application/problem+json; charset=utf-8',
     `Content-Length: ${Buffer.byteLength(body)}`,
     'Connection: close'

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import { getOutput } from '@comfy-balancer/contract/endpoints'
 import { Refusal } from '@comfy-balancer/service-kit/problems'
-import { route } from '@comfy-balancer/service-kit/route'
+import { type Handler, route } from '@comfy-balancer/service-kit/route'
 import type { App } from '@comfy-balancer/service-kit/server'
 import type { StoredOutput } from '@comfy-balancer/task-store/manifest'
 import type { FastifyReply, FastifyRequest } from 'fastify'
@@ -12,7 +12,7 @@ import { passedOnHeader } from './node-outputs.ts'
 
 /** Adds the bytes of outputs: streamed, with Range and ETag, or an address at the store. */
 export const outputRoute = (app: App, deps: TaskApiDeps): void => {
-  route(app, getOutput, async (request, reply) => {
+  const answer: Handler<typeof getOutput> = async (request, reply) => {
     const record = await findTask(deps, request.caller, request.params.id)
     const output = record.result.outputs.find(one => `${one.attempt}-${one.index}` === request.params.output)
     if (!output) throw new Refusal('not-found', `${record.id} has no output ${request.params.output}`)
@@ -37,7 +37,8 @@ export const outputRoute = (app: App, deps: TaskApiDeps): void => {
       .header('content-range', `bytes ${range.start}-${range.end}/${output.bytes}`)
       .header('content-length', String(range.end - range.start + 1))
       .send(bytes)
-  })
+  }
+  route(app, getOutput, answer, { config: { swagger: { exposeHeadRoute: true } } })
 }
 
 const unavailable = ({ filename }: StoredOutput): Refusal =>
