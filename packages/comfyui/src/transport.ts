@@ -124,6 +124,8 @@ export const createTransport = (options: TransportOptions) => {
     open: (call: Call, idleMs: number): Promise<OpenAnswer> =>
       bounded(call, call.timeoutMs ?? options.timeoutMs, async signal => {
         const answer = await request(call, signal, idleMs)
+        // Whoever reads it gets the error by reading; a body that is let go unread must not end the process.
+        answer.body.on('error', () => {})
         return { status: answer.statusCode, headers: answer.headers, body: answer.body }
       }),
     close: (): Promise<void> => pool.destroy()

@@ -127,6 +127,16 @@ t.test('files go up under any name and come down as a stream', async t => {
   t.equal((await body.toArray()).join(''), 'ytes')
 })
 
+t.test('a file that is not wanted after all is let go', async t => {
+  const { http, answer } = await setUp(t)
+  answer('x'.repeat(1_000_000), 404)
+  const { status, body } = await http.view({ filename: 'a', subfolder: '', type: 'output' })
+  t.equal(status, 404)
+  const closed = new Promise<void>(resolve => void body.on('close', resolve))
+  body.destroy()
+  await closed
+})
+
 t.test('model sizes are read as far as ComfyUI tells them', async t => {
   const { http, fake } = await setUp(t)
   fake.state.handle = ({ url }, response) => {
