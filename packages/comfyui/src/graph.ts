@@ -143,10 +143,18 @@ export type Edits = {
 /** Input that no node declares: ComfyUI hashes it into the cache key and does not hand it to the node. */
 const markInput = 'comfy_balancer'
 
+/** A file system takes 255; ComfyUI adds a number and an extension. */
+const maxNameBytes = 200
+
+/** A name that ComfyUI can write, and hands out again: it refuses any that holds two dots in a row. */
 const lastPart = (prefix: string): string => {
   const part = prefix.split(/[/\\]/).findLast(piece => piece !== '' && piece !== '.' && piece !== '..') ?? 'ComfyUI'
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is removed
-  return part.replace(/[\x00-\x1f<>:"|?*]/g, '_').slice(0, 100)
+  const plain = part.replace(/[\x00-\x1f<>:"|?*]/g, '_').replaceAll('..', '_')
+  return Buffer.from(plain)
+    .subarray(0, maxNameBytes)
+    .toString()
+    .replace(/\ufffd+$/, '')
 }
 
 const markOutput = (inputs: Unchecked, how: 'prefix' | 'mark', edits: Edits): void => {

@@ -106,6 +106,8 @@ t.test('outputs are made unique to the attempt, and texts are replaced', async t
     ['video/ComfyUI', 'ComfyUI'],
     ['../../evil', 'evil'],
     ['..', 'ComfyUI'],
+    ['a..b', 'a_b'],
+    ['\u7f8e'.repeat(90), '\u7f8e'.repeat(66)],
     ['', 'ComfyUI'],
     ['C:\\temp\\x:y', 'x_y'],
     ['%year%-%width%', '%year%-%width%'],
