@@ -7,6 +7,9 @@ const modelFile = /\.(safetensors|sft|ckpt|pt|pt2|pth|bin|pkl|gguf|onnx|engine|t
 /** ComfyUI lists only the top level of its input folder, yet takes files from subfolders and, annotated, from other folders. */
 const outsideList = /[\\/]|\[(input|output|temp)\]$/
 
+/** A path that climbs, is absolute, names a drive or a scheme: ComfyUI would read beyond its folders, and not every version refuses. */
+const leavesFolder = /(^|[\\/])\.\.([\\/ ]|$)|^[\\/]|^[A-Za-z][A-Za-z0-9+.-]*:|\0/
+
 /** Windows and POSIX spellings of one path, as one. */
 export const foldPath = (path: string): string => path.replaceAll('\\', '/')
 
@@ -70,7 +73,8 @@ export const withInputFiles = (capability: Capability, files: ReadonlySet<string
     capability.isUpload(classType, input) ? [...files] : capability.options(classType, input),
   spelling: choice => {
     if (!capability.isUpload(choice.classType, choice.input)) return capability.spelling(choice)
-    return files.has(choice.value) || outsideList.test(choice.value) ? choice.value : undefined
+    if (files.has(choice.value)) return choice.value
+    return outsideList.test(choice.value) && !leavesFolder.test(choice.value) ? choice.value : undefined
   }
 })
 

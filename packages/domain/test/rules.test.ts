@@ -153,6 +153,26 @@ t.test('a workflow that could never start is refused with where, what and who ha
         }
       ]
     },
+    ...[
+      '../dog.png',
+      'a/../../dog.png [input]',
+      '..\\dog.png',
+      '/etc/dog.png',
+      'C:\\dog.png',
+      'jar:a/dog.png',
+      'a/\0'
+    ].map(image => ({
+      name: `the upload ${image}, which leads out of the input folder`,
+      prompt: aPrompt({}, { mask: ['4', 0] }, { '4': { class_type: 'LoadImage', inputs: { image } } }),
+      kind: 'incapable' as const,
+      flaws: [
+        {
+          pointer: '/prompt/4/inputs/image',
+          code: 'unknown-value',
+          detail: `no node has ${image} for LoadImage.image; gpu-a has cat.png`
+        }
+      ]
+    })),
     {
       name: 'an uploaded file that the top of the input folder lacks',
       prompt: aPrompt({}, { mask: ['4', 0] }, { '4': { class_type: 'LoadImage', inputs: { image: 'dog.png' } } }),
