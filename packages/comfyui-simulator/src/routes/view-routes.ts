@@ -39,7 +39,10 @@ async function view(request: Request, folders: Folders): Promise<Reply> {
   const directory = resolve(root, request.query.get('subfolder') ?? '')
   if (directory !== root && !directory.startsWith(root + sep)) return empty(403)
   const file = basename(name)
-  const headers = { 'Content-Disposition': `filename="${file}"`, 'Content-Type': mediaTypeOf(file) }
+  const headers = {
+    'Content-Disposition': `filename="${Buffer.from(file).toString('latin1')}"`,
+    'Content-Type': mediaTypeOf(file)
+  }
   const plain = fileReply(resolve(directory, file), request, headers)
   if (!plain) return empty(404)
   return (await reencoded(request, resolve(directory, file), headers)) ?? plain
