@@ -73,21 +73,25 @@ const toProblem = (error: unknown, request: FastifyRequest): Answer => {
     const errors = known.validation.slice(0, maxPlaces).map(one => placeOf(one, known.validationContext))
     return { body: problem('validation-failed', errors.map(place => place.detail).join('; '), { ...base, errors }) }
   }
-  const framework = frameworkProblem(known)
+  const framework = request.raw.aborted ? brokenOff : frameworkProblem(known)
   if (framework !== undefined) return { body: problem(framework.code, framework.detail, base) }
   return {
     body: problem('internal-error', 'The request could not be served; its id finds the reason in our log', base)
   }
 }
 
+/** The caller hung up in the middle of its request: nobody's fault here, and nobody there to read the answer. */
+const brokenOff = { code: 'validation-failed', detail: 'The request broke off' } as const
+
 const frameworkProblem = (error: Partial<FastifyError>): { code: ProblemCode; detail: string } | undefined => {
-  if (!error.code?.startsWith('FST_ERR_')) return undefined
+  if (!error.code?.startsWith('FST_')) return undefined
   if (error.code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') {
     return { code: 'unsupported-media-type', detail: 'Send the body with Content-Type: application/json' }
   }
   if (error.statusCode === 413)
     return { code: 'payload-too-large', detail: 'The request body is larger than this service takes' }
-  if (error.statusCode === 404) return { code: 'not-found', detail: 'There is nothing at this address' }
+  if (error.statusCode === 404 || error.code === 'FST_STATIC_FORBIDDEN_PATH')
+    return { code: 'not-found', detail: 'There is nothing at this address' }
   const isOurs = error.statusCode === undefined || error.statusCode >= 500
   return isOurs
     ? undefined

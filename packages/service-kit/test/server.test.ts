@@ -227,6 +227,12 @@ t.test('the API describes itself in OpenAPI 3.1 under the names of the contract'
   t.same(Object.keys(body.paths), ['/api/v1/generate', '/api/v1/tasks/{id}', '/api/v1/tasks'])
   const page = await app.inject('/docs')
   t.ok([200, 302].includes(page.statusCode))
+  const { responses } = body.paths['/api/v1/generate'].post
+  for (const status of ['400', '413', '415', '503', 'default'])
+    t.same(Object.keys(responses[status].content), ['application/problem+json'], status)
+  t.ok('Retry-After' in responses['503'].headers)
+  for (const file of ['..%2f..%2fpackage.json', '..\\..\\package.json', '%2e%2e/package.json'])
+    t.match((await ask({ url: `/docs/static/${file}` })).body, { status: 404, code: 'not-found' }, file)
 })
 
 t.test('readiness is the sum of its checks, each bounded and asked once a second', async t => {
