@@ -16,6 +16,7 @@ const programs = {
   keys: local('keys'),
   bench: 'packages/benchmarks/dist/src/main.js',
   chaos: 'packages/benchmarks/dist/src/chaos/main.js',
+  fuzz: 'packages/fuzz/dist/src/main.js',
   conformance: 'packages/comfyui-simulator/dist/src/conformance/main.js'
 }
 
@@ -95,7 +96,7 @@ const build = async () => {
 checkNode()
 const [command, ...rest] = process.argv.slice(2)
 if (command !== 'build' && !(command in programs))
-  fail('use: npm start | npm test | npm run demo | check | build | keys | bench | chaos | conformance')
+  fail('use: npm start | npm test | npm run demo | check | build | keys | bench | chaos | fuzz | conformance')
 await install()
 await build()
 if (command in programs) {

@@ -8,7 +8,7 @@ const modelFile = /\.(safetensors|sft|ckpt|pt|pt2|pth|bin|pkl|gguf|onnx|engine|t
 const outsideList = /[\\/]|\[(input|output|temp)\]$/
 
 /** A path that climbs, is absolute, names a drive or a scheme: ComfyUI would read beyond its folders, and not every version refuses. */
-const leavesFolder = /(^|[\\/])\.\.([\\/ ]|$)|^[\\/]|^[A-Za-z][A-Za-z0-9+.-]*:|\0/
+const leavesFolder = /(^|[\\/])\.\.([\\/ ]|$)|^[\\/]|^[A-Za-z][A-Za-z0-9+.-]*:(?!\/\/)|\0/
 
 /** Windows and POSIX spellings of one path, as one. */
 export const foldPath = (path: string): string => path.replaceAll('\\', '/')
