@@ -180,7 +180,7 @@ export const openSocket = {
       'Send {"type":"subscribe","taskId":"…","after":0,"previews":false} and {"type":"unsubscribe","taskId":"…"}. What comes are TaskEvents, ' +
       'and {"type":"subscribed"|"unsubscribed"|"ended","taskId"} or {"type":"error","taskId","problem"}.',
     tags: ['tasks'],
-    response: { 101: Type.Unsafe<unknown>(Type.String({ description: 'Switching protocols' })), ...problems }
+    response: { 101: Type.Unsafe<unknown>(Type.Null({ description: 'Switching protocols' })), ...problems }
   }
 } as const satisfies Endpoint
 
