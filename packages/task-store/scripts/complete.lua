@@ -26,6 +26,6 @@ node_success(t[4])
 show_outputs(id, ARGV[3], tonumber(ARGV[4]))
 redis.call('SET', K.result .. id, ARGV[3])
 keep_log(id, ARGV[9])
-redis.call('HSET', key, 'loadSeconds', ARGV[6], 'executionSeconds', ARGV[7])
+redis.call('HSET', key, 'loadSeconds', ARGV[6], 'executionSeconds', ARGV[7], 'loaded', ARGV[8])
 finish(id, 'succeeded', 'task.succeeded')
 return 'ok'

@@ -174,6 +174,8 @@ local function finish(id, state, event, reason)
   redis.call('ZREM', K.deadlines, id)
   record(id, event, reason)
   redis.call('HINCRBY', K.counters, state, 1)
+  redis.call('LPUSH', K.ended, id)
+  redis.call('LTRIM', K.ended, 0, L.maxEnded - 1)
   local keep = state == 'failed' and L.keepFailedMs or L.keepMs
   for _, name in ipairs({ 'task', 'body', 'result', 'journal', 'logs' }) do redis.call('PEXPIRE', K[name] .. id, keep) end
   redis.call('SET', K.gone .. id, field(id, 'tenant'), 'PX', keep * 2)
@@ -285,12 +287,12 @@ local function held_seconds(id)
   return math.max(0, now - (tonumber(field(id, 'claimedMs')) or now)) / 1000
 end
 
--- What is known of nodes, of all when none is named: {id, last heartbeat, hash, {need, predicted seconds, claimed} of the task in its slot}.
+-- What is known of nodes, of all when none is named: {id, last heartbeat, hash, {need, predicted seconds, claimed, tenant} of the task in its slot}.
 local function node_rows(ids)
   local rows = {}
   local function add(id, beat)
     local task = redis.call('HGET', K.node .. id, 'slotTask')
-    local held = task and redis.call('HMGET', K.task .. task, 'need', 'charged', 'claimedMs') or {}
+    local held = task and redis.call('HMGET', K.task .. task, 'need', 'charged', 'claimedMs', 'tenant') or {}
     rows[#rows + 1] = { id, beat, redis.call('HGETALL', K.node .. id), held }
   end
   for _, id in ipairs(ids) do add(id, redis.call('ZSCORE', K.nodes, id) or '0') end

@@ -45,6 +45,8 @@ export const keyNames = {
   apiKey: 'api-key:',
   /** set: ids of API keys */
   apiKeys: 'api-keys',
+  /** string: id of the API key that a signed-in browser stands for, by the digest of its token */
+  session: 'session:',
   /** hash: tasks in a slot by tenant */
   running: 'running',
   /** hash: waiting tasks by tenant */
@@ -71,6 +73,8 @@ export const keyNames = {
   catalog: 'catalog:',
   /** string: names of the files in a node's input folder, by digest */
   files: 'files:',
+  /** list: the tasks of all tenants that ended last, newest first, for operators */
+  ended: 'ended',
   /** zset: a tenant's tasks; all scores are 0, since their ids are in order of acceptance */
   tasks: 'tasks:',
   /** string: task id and hash of the request */

@@ -9,6 +9,7 @@ import { createNodes, type Nodes } from './nodes.ts'
 import { createQuarantine, type Quarantine } from './quarantine.ts'
 import { createRecovery, type Recovery } from './recovery.ts'
 import { loadScripts } from './scripts.ts'
+import { createSessions, type Sessions } from './sessions.ts'
 import { createTasks, type Tasks } from './tasks.ts'
 import { createTemplates, type Templates } from './templates.ts'
 import { createTenants, type Tenants } from './tenants.ts'
@@ -27,6 +28,7 @@ export type Ledger = {
   readonly quarantine: Quarantine
   readonly tenants: Tenants
   readonly apiKeys: ApiKeys
+  readonly sessions: Sessions
   readonly turns: Turns
   readonly templates: Templates
   readonly deliveries: Deliveries
@@ -41,6 +43,7 @@ export const createLedger = (redis: Redis, prefix = '{cb}:', limits: Limits = de
   const run = loadScripts(redis, prefix, limits)
   const deps = { redis, keys, run, limits }
   const tenants = createTenants(deps)
+  const apiKeys = createApiKeys(deps, tenants)
   return {
     tasks: createTasks(deps),
     attempts: createAttempts(deps),
@@ -50,7 +53,8 @@ export const createLedger = (redis: Redis, prefix = '{cb}:', limits: Limits = de
     recovery: createRecovery(deps),
     quarantine: createQuarantine(deps),
     tenants,
-    apiKeys: createApiKeys(deps, tenants),
+    apiKeys,
+    sessions: createSessions(deps, apiKeys),
     turns: createTurns(deps),
     templates: createTemplates(deps),
     deliveries: createDeliveries(deps),

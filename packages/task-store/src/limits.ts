@@ -25,6 +25,8 @@ export type Limits = {
   readonly maxListed: number
   /** Templates that one tenant may store. */
   readonly maxTemplates: number
+  /** Tasks of all tenants that ended last and are remembered for operators. */
+  readonly maxEnded: number
   /** Of ComfyUI's log lines that are kept with a task. */
   readonly maxLogBytes: number
   /** So many node faults in a row put a node into quarantine: for this long the first time, twice as long the second, at most so long. */
@@ -57,6 +59,7 @@ export const defaultLimits: Limits = {
   maxQueued: 100_000,
   maxListed: 10_000,
   maxTemplates: 1_000,
+  maxEnded: 100,
   maxLogBytes: 65_536,
   quarantineFaults: 3,
   quarantineMs: 30 * second,

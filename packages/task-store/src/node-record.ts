@@ -7,6 +7,8 @@ export type Intent = 'ready' | 'draining' | 'occupied'
 /** The attempt in a node's slot. `predictedSeconds` is what was charged for it when it was claimed. */
 export type Slot = {
   readonly task: string
+  /** Whose task it is. */
+  readonly tenant: string | undefined
   readonly token: string
   readonly needId: string | undefined
   readonly predictedSeconds: number
@@ -34,7 +36,7 @@ export type NodeRecord = {
   readonly lastBeatMs: number
 }
 
-/** A node as the scripts answer it: id, last heartbeat, hash, and need, predicted seconds and time of the claim of the task in its slot. */
+/** A node as the scripts answer it: id, last heartbeat, hash, and need, predicted seconds, time of the claim and tenant of the task in its slot. */
 export type NodeRow = [id: string, beatMs: string, hash: string[], held: (string | null)[]]
 
 /** Reads a script's row; nothing for a node that is not known. */
@@ -62,11 +64,12 @@ export const readNodeRow = ([id, beatMs, row, held]: NodeRow): NodeRecord[] => {
 
 const slotOf = (
   { slotTask, slotToken }: Readonly<Record<string, string>>,
-  [needId, predictedSeconds, claimedMs]: readonly (string | null)[]
+  [needId, predictedSeconds, claimedMs, tenant]: readonly (string | null)[]
 ): Slot | undefined => {
   if (!slotTask || !slotToken) return undefined
   return {
     task: slotTask,
+    tenant: tenant ?? undefined,
     token: slotToken,
     needId: needId ?? undefined,
     predictedSeconds: Number(predictedSeconds ?? 0),

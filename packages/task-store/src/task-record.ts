@@ -25,7 +25,11 @@ export type TaskRecord = {
   readonly outOfMemory: number
   readonly loadSeconds: number | undefined
   readonly executionSeconds: number | undefined
+  /** Models had to be loaded for the attempt that succeeded. */
+  readonly loaded: boolean
   readonly clientId: string | undefined
+  /** Why its latest attempt was given to its node, as dispatch wrote it. */
+  readonly why: unknown
   readonly metadata: Readonly<Record<string, unknown>>
   readonly seed: string | undefined
   readonly template: string | undefined
@@ -64,7 +68,9 @@ export const readTaskRecord = (id: string, hash: Readonly<Record<string, string>
     outOfMemory: Number(hash['used:out-of-memory'] ?? 0),
     loadSeconds: number(hash.loadSeconds),
     executionSeconds: number(hash.executionSeconds),
+    loaded: hash.loaded === '1',
     clientId: hash.clientId,
+    why: JSON.parse(hash.why ?? 'null'),
     metadata: JSON.parse(hash.metadata ?? '{}'),
     seed: hash.seed,
     template: hash.template,

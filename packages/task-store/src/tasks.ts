@@ -1,13 +1,13 @@
 import type { TaskEvent } from '@comfy-balancer/contract/event'
 import type { Problem } from '@comfy-balancer/contract/problem'
 import type { LedgerState } from '@comfy-balancer/domain/task-state'
-import type { ChainableCommander } from 'ioredis'
 import { readEvent } from './journal-entry.ts'
 import type { StoredOutput } from './manifest.ts'
 import { type Idempotency, type NewGroup, type NewTask, textsOf } from './new-task.ts'
 import type { RunScript } from './scripts.ts'
 import type { StoreDeps } from './store-deps.ts'
 import { readTaskRecord, type TaskRecord } from './task-record.ts'
+import { together } from './together.ts'
 
 /** A group as the ledger holds it. */
 export type GroupRecord = { readonly id: string; readonly createdMs: number; readonly tasks: readonly string[] }
@@ -53,7 +53,7 @@ const accept = async (run: RunScript, of: NewTask | NewGroup, tasks: readonly Ne
 }
 
 /** Accepting, reading, listing and cancelling tasks. */
-export const createTasks = ({ redis, keys, run }: StoreDeps) => ({
+export const createTasks = ({ redis, keys, run, limits }: StoreDeps) => ({
   /** Accepts a task, or says why not. Safe to repeat with the same id or idempotency key. */
   enqueue: (task: NewTask): Promise<Accepted> => accept(run, task, [task]),
 
@@ -121,18 +121,16 @@ export const createTasks = ({ redis, keys, run }: StoreDeps) => ({
     return redis.zrange(keys.tasks(tenant), from, '-', 'BYLEX', 'REV', 'LIMIT', '0', limit)
   },
 
+  /** Ids of the tasks that ended last, of every tenant, newest first: for operators. */
+  async ended(): Promise<string[]> {
+    return redis.lrange(keys.ended(), 0, limits.maxEnded - 1)
+  },
+
   /** Cancels; the answer is 'cancelled', 'not-found' or the state in which the task had finished already. */
   async cancel(id: string, tenant: string): Promise<'cancelled' | 'not-found' | LedgerState> {
     return (await run('cancel', id, tenant)) as 'cancelled' | 'not-found' | LedgerState
   }
 })
-
-/** Sends commands as one message. Rejects with the first error among their answers. */
-const together = async <T extends unknown[]>(pipeline: ChainableCommander): Promise<T> => {
-  const answers = (await pipeline.exec()) ?? []
-  for (const [error] of answers) if (error) throw error
-  return answers.map(([, answer]) => answer) as T
-}
 
 /** The result is read just after the record: what the task failed with in between is no result of the state that is shown. */
 const readResult = ({ state }: TaskRecord, text: string | null): TaskResult => {

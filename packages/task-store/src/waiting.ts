@@ -2,8 +2,10 @@ import type { Need } from '@comfy-balancer/contract/need'
 import { modelsOf } from '@comfy-balancer/domain/capability'
 import type { Candidate, Flow } from '@comfy-balancer/domain/policy'
 import type { Learned } from '@comfy-balancer/domain/prediction'
+import type { ChainableCommander } from 'ioredis'
 import { type NodeRecord, type NodeRow, readNodeRow } from './node-record.ts'
 import type { StoreDeps } from './store-deps.ts'
+import { together } from './together.ts'
 
 /** A bounded look at what waits, and at the nodes unless nothing waits. `nowMs` is the ledger's time. */
 export type Look = {
@@ -22,6 +24,15 @@ export type Backlog = {
   readonly finished: Readonly<Record<string, number>>
 }
 
+/** The tasks of one tenant that wait with the same need; `foremostMs` is when the first in line was accepted. */
+export type WaitingQueue = {
+  readonly tenant: string
+  readonly need: string
+  readonly models: readonly string[]
+  readonly waiting: number
+  readonly foremostMs: number | undefined
+}
+
 export type Waiting = ReturnType<typeof createWaiting>
 
 /** The bounds of one look: 64 tenants, 64 queues (as many again for resident models), 16 tasks by order and 16 by work of each. */
@@ -29,6 +40,9 @@ const lookBounds = [64, 64, 16] as const
 /** A summary of what waits reads so many tenants, and queues of each. */
 const maxTenants = 256
 const maxQueues = 64
+/** What operators are shown: queues of so many tenants, and so many of each. */
+const shownTenants = 64
+const shownQueues = 16
 /** Needs are immutable under their digest; so many are kept in memory. */
 const maxNeeds = 5_000
 
@@ -45,6 +59,17 @@ export const createWaiting = ({ redis, keys, run }: StoreDeps) => {
     const found: Need = JSON.parse(text)
     needs.set(digest, found)
     return found
+  }
+
+  /** Asks one thing of each item, all in one message. */
+  const many = async <Item>(
+    items: readonly Item[],
+    ask: (all: ChainableCommander, item: Item) => unknown
+  ): Promise<unknown[]> => {
+    if (items.length === 0) return []
+    const all = redis.pipeline()
+    for (const item of items) ask(all, item)
+    return together<unknown[]>(all)
   }
 
   return {
@@ -116,6 +141,27 @@ export const createWaiting = ({ redis, keys, run }: StoreDeps) => {
         }
       }
       return counts
+    },
+
+    /** What waits, queue by queue, in the order of fairness; bounded. */
+    async queues(): Promise<WaitingQueue[]> {
+      const tenants = await redis.zrange(keys.flows(), '0', `${shownTenants - 1}`)
+      const needIds = (await many(tenants, (all, tenant) =>
+        all.zrange(keys.queues(tenant), '0', `${shownQueues - 1}`)
+      )) as string[][]
+      const queues = tenants.flatMap((tenant, i) => needIds[i]!.map(id => ({ tenant, need: id })))
+      const counts = (await many(queues, (all, one) => all.zcard(keys.queue(one.tenant, one.need)))) as number[]
+      const heads = (await many(queues, (all, one) =>
+        all.zrange(keys.queue(one.tenant, one.need), '0', '0')
+      )) as string[][]
+      const created = await many(heads, (all, [id]) => all.hget(keys.task(id ?? ''), 'createdMs'))
+      const needs = await Promise.all(queues.map(one => need(one.need)))
+      return queues.flatMap((queue, i) => {
+        const known = needs[i]
+        const models = known ? modelsOf(known) : []
+        const foremostMs = created[i] ? Number(created[i]) : undefined
+        return counts[i] ? [{ ...queue, models, waiting: counts[i], foremostMs }] : []
+      })
     },
 
     async backlog(): Promise<Backlog> {
