@@ -1,7 +1,7 @@
 // Runs before anything is installed: plain JavaScript, nothing but Node. `npm start` and every script of package.json come through here.
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -93,12 +93,37 @@ const build = async () => {
   if (scripts > 0) say(`compiling ${scripts} files: ${seconds} s`)
 }
 
+const dashboard = join(root, 'packages', 'dashboard')
+const pageIsBuilt = () => {
+  const built = join(dashboard, 'dist', 'page', 'index.html')
+  if (!existsSync(built)) return false
+  const sources = readdirSync(join(dashboard, 'page')).map(name => join(dashboard, 'page', name))
+  const inputs = [...sources, join(dashboard, 'vite.config.ts'), join(dashboard, 'package.json')]
+  return inputs.every(file => statSync(file).mtimeMs < statSync(built).mtimeMs)
+}
+
+const buildPage = async () => {
+  if (pageIsBuilt()) return
+  const startedMs = performance.now()
+  const vite = join(dashboard, 'node_modules', 'vite', 'bin', 'vite.js')
+  const { code, output } = await run(process.execPath, [
+    vite,
+    'build',
+    join(dashboard, 'page'),
+    '--config',
+    join(dashboard, 'vite.config.ts')
+  ])
+  if (code !== 0) fail(`${output}\nthe build of the dashboard failed`)
+  say(`building the dashboard: ${((performance.now() - startedMs) / 1000).toFixed(1)} s`)
+}
+
 checkNode()
 const [command, ...rest] = process.argv.slice(2)
 if (command !== 'build' && !(command in programs))
   fail('use: npm start | npm test | npm run demo | check | build | keys | bench | chaos | fuzz | conformance')
 await install()
 await build()
+await buildPage()
 if (command in programs) {
   const program = join(root, programs[command])
   process.argv.splice(1, process.argv.length, program, ...rest)

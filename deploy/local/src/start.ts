@@ -34,7 +34,11 @@ const main = async (): Promise<void> => {
     folder: localFolder,
     balancerPort: port,
     ...(comfyUiUrls ? { comfyUiUrls } : { simulators: speeds.map(speed => ({ speed })) }),
-    env: { ...(comfyUiUrls && { ...realPrefix, ...realStore }), ...givenStore() },
+    env: {
+      ...(comfyUiUrls && { ...realPrefix, ...realStore }),
+      ...givenStore(),
+      ...(logdy && { LOGDY_UI_URL: logdy.url })
+    },
     ...(logdy ? { logdy } : {}),
     onUnexpectedEnd: (process, how) => ending.isEnding() || report(process, how)
   })
@@ -76,6 +80,7 @@ const welcome = (fleet: Fleet, redis: ProvidedRedis, logdyUrl: string | undefine
     '',
     'comfy-balancer is ready. Ctrl-C stops it.',
     '',
+    `  fleet    ${url}/`,
     `  API      ${url}/api/v1      to read and try: ${url}/docs`,
     ...nodes,
     ...fleet.absent.map(({ id, comfyUiUrl }) => `           ${id} waits for ${comfyUiUrl}, which does not answer yet`),

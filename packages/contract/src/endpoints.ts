@@ -8,7 +8,9 @@ import { Fleet, Node, NodeId, NodeList } from './node.ts'
 import { Health } from './probe.ts'
 import { Problem } from './problem.ts'
 import { Fingerprint, QuarantineList } from './quarantine.ts'
+import { Session } from './session.ts'
 import { Task, TaskId, TaskList, TaskState } from './task.ts'
+import { TaskTimeline } from './task-timeline.ts'
 import { Preview, PreviewRequest, Template, TemplateContent, TemplateList, TemplateName } from './template.ts'
 import { Tenant, TenantLimits, TenantName } from './tenant.ts'
 import {
@@ -198,6 +200,19 @@ export const getTaskLogs = {
       410: ref(Problem),
       ...problems
     }
+  }
+} as const satisfies Endpoint
+
+export const getTaskTimeline = {
+  method: 'GET',
+  url: '/api/v1/tasks/:id/timeline',
+  scope: 'tasks:read',
+  schema: {
+    operationId: 'getTaskTimeline',
+    summary: 'What happened to a task and why, what it waits for, and its graph: for people',
+    tags: ['tasks'],
+    params: TaskParams,
+    response: { 200: ref(TaskTimeline), 410: ref(Problem), ...problems }
   }
 } as const satisfies Endpoint
 
@@ -499,6 +514,58 @@ export const putTenant = {
     params: TenantParams,
     body: ref(TenantLimits),
     response: { 200: ref(Tenant), 413: ref(Problem), 415: ref(Problem), ...problems }
+  }
+} as const satisfies Endpoint
+
+export const watchFleet = {
+  method: 'GET',
+  url: '/api/v1/fleet/events',
+  scope: 'nodes:read',
+  schema: {
+    operationId: 'watchFleet',
+    summary: 'Server-Sent Events of the whole fleet, at most one a second: first everything, then what changed',
+    tags: ['nodes'],
+    response: {
+      200: Type.Unsafe<unknown>(Type.String({ description: 'text/event-stream of FleetUpdate' })),
+      ...problems
+    }
+  }
+} as const satisfies Endpoint
+
+export const openSession = {
+  method: 'POST',
+  url: '/api/v1/session',
+  scope: 'nodes:read',
+  schema: {
+    operationId: 'openSession',
+    summary:
+      'Sign a browser in with the API key of this request: sets a cookie that stands for the key for eight hours',
+    tags: ['session'],
+    response: { 200: ref(Session), ...problems }
+  }
+} as const satisfies Endpoint
+
+export const getSession = {
+  method: 'GET',
+  url: '/api/v1/session',
+  scope: 'nodes:read',
+  schema: {
+    operationId: 'getSession',
+    summary: 'Who asks, and what they may do',
+    tags: ['session'],
+    response: { 200: ref(Session), ...problems }
+  }
+} as const satisfies Endpoint
+
+export const endSession = {
+  method: 'DELETE',
+  url: '/api/v1/session',
+  scope: null,
+  schema: {
+    operationId: 'endSession',
+    summary: 'Sign a browser out',
+    tags: ['session'],
+    response: { 200: Type.Object({}), ...problems }
   }
 } as const satisfies Endpoint
 

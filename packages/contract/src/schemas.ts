@@ -1,4 +1,5 @@
 import { TaskEvent, TaskPreview } from './event.ts'
+import { FleetUpdate } from './fleet-update.ts'
 import { GenerateRequest, ShotRequest } from './generate.ts'
 import { Group, GroupCounts } from './group.ts'
 import { InputSource, UploadedInput } from './input.ts'
@@ -7,7 +8,9 @@ import { ComfyUiHealth, Fleet, Gpu, HostLoad, Node, NodeList, NodeReport } from 
 import { Health } from './probe.ts'
 import { Problem } from './problem.ts'
 import { QuarantinedWorkflow, QuarantineList } from './quarantine.ts'
+import { Session } from './session.ts'
 import { Output, Progress, Task, TaskList, Timings } from './task.ts'
+import { TaskTimeline } from './task-timeline.ts'
 import {
   Binding,
   InputSchema,
@@ -68,9 +71,12 @@ export const schemas = [
   Node,
   NodeList,
   Fleet,
+  FleetUpdate,
+  TaskTimeline,
   QuarantinedWorkflow,
   QuarantineList,
   TenantLimits,
   Tenant,
+  Session,
   Health
 ] as const

@@ -4,6 +4,8 @@ import { Refusal } from './problems.ts'
 /** Who asks. Every record that a request makes or reads belongs to `tenant`. */
 export type Caller = {
   readonly tenant: string
+  /** What the key is called; undefined where there are no keys. */
+  readonly keyName?: string
   /** True when the caller's key has this scope. */
   readonly may: (scope: Scope) => boolean
 }

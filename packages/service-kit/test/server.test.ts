@@ -1,6 +1,8 @@
 import { request as httpRequest } from 'node:http'
 import { connect } from 'node:net'
+import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
+import { gunzipSync } from 'node:zlib'
 import * as endpoints from '@comfy-balancer/contract/endpoints'
 import type { Task } from '@comfy-balancer/contract/task'
 import type { InjectOptions } from 'fastify'
@@ -11,6 +13,7 @@ import { probes } from '../src/probes.ts'
 import { Refusal } from '../src/problems.ts'
 import { route } from '../src/route.ts'
 import { type App, createServer } from '../src/server.ts'
+import { servePage } from '../src/web-page.ts'
 import { until } from './support.ts'
 
 const id = `task_${'0'.repeat(32)}`
@@ -330,6 +333,7 @@ t.test('where keys are asked for, a route of the API that declares no scope need
     info: { title: 'Test', version: '1.2.3', description: 'A test' },
     access: {
       judge: async key => ({ kind: 'valid', caller: caller(key), keyName: 'k' }),
+      judgeSession: async () => ({ kind: 'ended' }),
       meter: async () => undefined
     }
   })
@@ -382,3 +386,34 @@ t.test('what is not HTTP is answered with a problem too, and serving everybody i
   await until(() => text.includes('}'))
   t.match(text, /^HTTP\/1\.1 400 Bad Request\r\nContent-Type: application\/problem\+json/)
 })
+
+t.test(
+  'a built page is served at / with names that never change their content, and nothing foreign runs in it',
+  async t => {
+    const { app } = await anApp(t)
+    const folder = t.testdir({
+      'index.html': '<!doctype html><p>Hello',
+      assets: { 'a-123.js': 'let a = 1', 'secret.map': '{}' }
+    })
+    servePage(app, folder)
+    const page = await app.inject({ url: '/', headers: { 'accept-encoding': 'gzip' } })
+    t.match(page.headers, {
+      'content-type': 'text/html; charset=utf-8',
+      'cache-control': 'no-cache',
+      'content-encoding': 'gzip',
+      'x-content-type-options': 'nosniff',
+      'content-security-policy': /^default-src 'none'; script-src 'self'; style-src 'self'; .*frame-ancestors 'none'$/
+    })
+    t.notMatch(page.headers['content-security-policy'], /unsafe/)
+    t.equal(gunzipSync(page.rawPayload).toString(), '<!doctype html><p>Hello')
+    const script = await app.inject('/assets/a-123.js')
+    t.match(script.headers, { 'content-type': 'text/javascript; charset=utf-8', 'cache-control': /immutable/ })
+    t.equal(script.body, 'let a = 1')
+    for (const url of ['/assets/b.js', '/assets/secret.map', '/assets/..%2findex.html', '/index.html']) {
+      t.equal((await app.inject(url)).statusCode, 404, url)
+    }
+    const { app: empty } = await anApp(t)
+    servePage(empty, join(folder, 'nowhere'))
+    t.match((await empty.inject('/')).json(), { status: 404, detail: /npm run build/ })
+  }
+)

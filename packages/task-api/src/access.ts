@@ -9,15 +9,15 @@ const rememberMs = 5_000
 const maxRemembered = 10_000
 
 /** Judges API keys and counts requests by the ledger, so that every service on it decides alike. */
-export const createAccess = ({ apiKeys, tenants }: Ledger): Access => {
+export const createAccess = ({ apiKeys, sessions, tenants }: Ledger): Access => {
   const remembered = new Map<string, { readonly untilMs: number; readonly verdict: KeyVerdict }>()
 
-  const judge = async (key: string): Promise<KeyVerdict> => {
-    const digest = createHash('sha256').update(key).digest('base64')
+  const remembering = async (secret: string, ask: () => Promise<Answer>): Promise<KeyVerdict> => {
+    const digest = createHash('sha256').update(secret).digest('base64')
     const known = remembered.get(digest)
     if (known && performance.now() < known.untilMs) return known.verdict
     remembered.delete(digest)
-    const answer = await fromLedger(apiKeys.judge(key))
+    const answer = await fromLedger(ask())
     const verdict = verdictOf(answer)
     if (answer.kind !== 'valid') return verdict
     if (remembered.size >= maxRemembered) remembered.clear()
@@ -32,16 +32,22 @@ export const createAccess = ({ apiKeys, tenants }: Ledger): Access => {
     return { allowed, policy: 'requests', limit, windowSeconds: 60, left, resetSeconds: backMs / 1_000 }
   }
 
-  return { judge, meter }
+  return {
+    judge: key => remembering(key, () => apiKeys.judge(key)),
+    judgeSession: token => remembering(token, () => sessions.judge(token)),
+    meter
+  }
 }
 
-const verdictOf = (answer: ApiKeyVerdict): KeyVerdict => {
+type Answer = ApiKeyVerdict | { readonly kind: 'ended' }
+
+const verdictOf = (answer: Answer): KeyVerdict => {
   if (answer.kind !== 'valid') return answer
   const { tenant, name, scopes } = answer.record
   const granted = new Set(scopes)
   return {
     kind: 'valid',
     keyName: name,
-    caller: { tenant, may: scope => granted.has(scope) || granted.has('admin') }
+    caller: { tenant, keyName: name, may: scope => granted.has(scope) || granted.has('admin') }
   }
 }

@@ -4,9 +4,9 @@ import type { FoundTask } from '@comfy-balancer/task-store/tasks'
 import type { TaskApiDeps } from './deps.ts'
 import { fromLedger } from './ledger-errors.ts'
 
-/** The record of a caller's task, or a Refusal: `gone` past its retention, `not-found` otherwise, also for another tenant's. */
+/** The record of a task that a caller may see, or a Refusal: `gone` past its retention, `not-found` otherwise, also for another tenant's. Operators (`admin`) see everybody's. */
 export const findTask = async (deps: TaskApiDeps, caller: Caller, id: string): Promise<FoundTask> => {
-  const record = await fromLedger(deps.ledger.tasks.find(id, caller.tenant))
+  const record = await fromLedger(deps.ledger.tasks.find(id, caller.may('admin') ? undefined : caller.tenant))
   if (record) return record
   throw await missingTask(deps, caller, id)
 }

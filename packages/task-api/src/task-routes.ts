@@ -21,6 +21,7 @@ import { fromLedger } from './ledger-errors.ts'
 import { outputRoute } from './output-route.ts'
 import { viewTask } from './task-view.ts'
 import { templateRoutes } from './templates/template-routes.ts'
+import { timelineRoute } from './timeline-route.ts'
 import { createWaits } from './waits.ts'
 import { webhookRoutes } from './webhook-routes.ts'
 
@@ -100,6 +101,7 @@ export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
   socketRoute(app, following)
   outputRoute(app, deps)
   webhookRoutes(app, deps)
+  timelineRoute(app, deps)
 }
 
 /** Reads `Prefer: wait=N` (RFC 7240); 0 without it, 60 at most. */

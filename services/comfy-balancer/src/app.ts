@@ -1,5 +1,6 @@
 import { literalAt, membersOf, withLiterals } from '@comfy-balancer/comfyui/exact-text'
 import { readRequest } from '@comfy-balancer/comfyui/graph'
+import { pageFolder } from '@comfy-balancer/dashboard/page-folder'
 import { startDispatchLoops } from '@comfy-balancer/dispatch/loops'
 import { createNodeRegistry } from '@comfy-balancer/dispatch/node-registry'
 import { startOutputSweep } from '@comfy-balancer/dispatch/output-sweep'
@@ -7,6 +8,7 @@ import { egressRulesOf } from '@comfy-balancer/service-kit/egress-config'
 import type { Logger } from '@comfy-balancer/service-kit/logger'
 import { probes } from '@comfy-balancer/service-kit/probes'
 import { createServer } from '@comfy-balancer/service-kit/server'
+import { servePage } from '@comfy-balancer/service-kit/web-page'
 import { createInputFiles } from '@comfy-balancer/storage/input-files'
 import type { ObjectStore } from '@comfy-balancer/storage/object-store'
 import { createAccess } from '@comfy-balancer/task-api/access'
@@ -17,6 +19,7 @@ import { createNodeOutputs } from '@comfy-balancer/task-api/node-outputs'
 import { nodeRoutes } from '@comfy-balancer/task-api/node-routes'
 import { createOutputSource } from '@comfy-balancer/task-api/output-source'
 import { quarantineRoutes } from '@comfy-balancer/task-api/quarantine-routes'
+import { sessionRoutes } from '@comfy-balancer/task-api/session-routes'
 import { taskRoutes } from '@comfy-balancer/task-api/task-routes'
 import { viewTask } from '@comfy-balancer/task-api/task-view'
 import { readTemplateFolder } from '@comfy-balancer/task-api/templates/template-folder'
@@ -28,6 +31,8 @@ import { createHints } from '@comfy-balancer/task-store/hints'
 import { createLedger } from '@comfy-balancer/task-store/ledger'
 import { startWebhooks } from '@comfy-balancer/webhooks/webhooks'
 import type { ComfyBalancerConfig } from './config.ts'
+import { fleetEventsRoute } from './dashboard/fleet-events-route.ts'
+import { createFleetFeed } from './dashboard/fleet-feed.ts'
 import { version } from './version.ts'
 
 export type AppDeps = {
@@ -38,7 +43,7 @@ export type AppDeps = {
   readonly balancer: string
 }
 
-/** Builds the whole service. `begin` starts the dispatch loops; `steps` end everything in order. */
+/** Builds the whole service. `begin` starts the loops; `steps` end everything in order. */
 export const createApp = async (config: ComfyBalancerConfig, { connection, store, logger, balancer }: AppDeps) => {
   const ledger = createLedger(connection.commands, config.REDIS_KEY_PREFIX, limitsOf(config))
   const hints = await createHints(connection.subscriber, connection.commands, config.REDIS_KEY_PREFIX)
@@ -74,9 +79,14 @@ export const createApp = async (config: ComfyBalancerConfig, { connection, store
   nodeRoutes(server, { ledger, capabilityOf: registry.capabilityOf })
   quarantineRoutes(server, { ledger })
   tenantRoutes(server, ledger)
+  sessionRoutes(server, ledger)
+  const feed = createFleetFeed({ ledger, log: logger, logdyUrl: config.LOGDY_UI_URL })
+  fleetEventsRoute(server, feed)
+  servePage(server, pageFolder)
   let stopLoops: () => Promise<unknown> = async () => undefined
 
   const begin = (): void => {
+    feed.begin()
     const stopDispatch = startDispatchLoops({
       ledger,
       hints,
@@ -95,7 +105,8 @@ export const createApp = async (config: ComfyBalancerConfig, { connection, store
       viewOf: record => viewTask(ledger, record),
       log: logger
     })
-    stopLoops = () => Promise.all([stopDispatch(), outputSweep?.stop(), inputSweep?.stop(), stopWebhooks()])
+    stopLoops = () =>
+      Promise.all([stopDispatch(), outputSweep?.stop(), inputSweep?.stop(), stopWebhooks(), feed.stop()])
   }
 
   const steps = [
@@ -105,5 +116,5 @@ export const createApp = async (config: ComfyBalancerConfig, { connection, store
     { name: 'outputs', deadlineMs: 1_000, run: () => Promise.all([nodeOutputs.close(), store?.close()]) },
     { name: 'redis', deadlineMs: 1_000, run: () => connection.close() }
   ]
-  return { server, begin, steps }
+  return { server, feed, begin, steps }
 }

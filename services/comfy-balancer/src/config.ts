@@ -19,6 +19,13 @@ export const ComfyBalancerConfig = Type.Object({
   ...storeConfig,
   ...egressConfig,
   ...webhookConfig,
+  LOGDY_UI_URL: Type.Optional(
+    Type.String({
+      pattern: '^https?://[^\\s]+$',
+      rule: 'must be the address of logdy as a browser reaches it, such as http://127.0.0.1:8081',
+      description: 'Where the dashboard opens logdy. Absent: it offers none'
+    })
+  ),
   BALANCER_ID: Type.Optional(
     Type.String({
       pattern: '^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$',
