@@ -21,6 +21,9 @@ const planted = [
     ['packages/task-api', '@comfy-balancer/dispatch/dispatcher'],
     ['packages/webhooks', '@comfy-balancer/task-api/task-view'],
     ['packages/client', '@comfy-balancer/domain/workflow'],
+    ['packages/dashboard', '@comfy-balancer/client/client'],
+    ['packages/task-api', '@comfy-balancer/dashboard/page-folder'],
+    ['services/comfy-service', '@comfy-balancer/dashboard/page-folder'],
     ['services/comfy-service', 'comfy-balancer/app'],
     ['services/comfy-balancer', 'comfy-service/app'],
     ['services/comfy-service', '@comfy-balancer/comfyui-simulator/main']
@@ -36,6 +39,8 @@ const planted = [
     ['services/comfy-service', '@comfy-balancer/dispatch/dispatcher'],
     ['services/comfy-service', '@comfy-balancer/webhooks/webhooks'],
     ['services/comfy-balancer', '@comfy-balancer/task-api/plugin'],
+    ['services/comfy-balancer', '@comfy-balancer/dashboard/page-folder'],
+    ['packages/dashboard', '@comfy-balancer/contract/task'],
     ['deploy/local', '@comfy-balancer/client/client']
   )
 ]
