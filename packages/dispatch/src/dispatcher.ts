@@ -2,10 +2,12 @@ import { randomUUID } from 'node:crypto'
 import { type Assignment, assign, type NodeView } from '@comfy-balancer/domain/policy'
 import type { Learned } from '@comfy-balancer/domain/prediction'
 import type { Log } from '@comfy-balancer/service-kit/log'
+import type { ClaimAnswer } from '@comfy-balancer/task-store/attempts'
 import type { Ledger } from '@comfy-balancer/task-store/ledger'
 import type { NodeRecord } from '@comfy-balancer/task-store/node-record'
 import type { Look } from '@comfy-balancer/task-store/waiting'
 import type { NodeRegistry } from './node-registry.ts'
+import { type DispatchTally, noTally } from './tally.ts'
 
 export type DispatcherDeps = {
   readonly ledger: Ledger
@@ -16,6 +18,7 @@ export type DispatcherDeps = {
   readonly random?: () => number
   /** Called after each look that got through; not when it found work and nothing of it was taken. */
   readonly onWell?: () => void
+  readonly tally?: DispatchTally
 }
 
 const nothing = { claimed: 0, mayFindMore: false }
@@ -31,9 +34,11 @@ const maxResident = 256
  * Chooses nodes for waiting tasks and claims their slots until nothing more can be placed. Losing a race to another balancer is an
  * answer: the next round looks again. Resolves with the number of tasks dispatched.
  */
-export const createDispatcher = ({ ledger, registry, log, onlyNode, random = Math.random, onWell }: DispatcherDeps) => {
+export const createDispatcher = (deps: DispatcherDeps) => {
+  const { ledger, registry, log, onlyNode, random = Math.random, onWell, tally = noTally } = deps
   /** Places what it can. Answers how many were placed, and whether another look may find more. */
   const round = async (): Promise<{ claimed: number; mayFindMore: boolean }> => {
+    const beganMs = performance.now()
     const look = await ledger.waiting.look(resident)
     if (look.candidates.length === 0) return nothing
     const views = await registry.views(look.nodes, look.nowMs)
@@ -42,6 +47,8 @@ export const createDispatcher = ({ ledger, registry, log, onlyNode, random = Mat
     if (!nodes.some(node => node.available && !node.attempt)) return nothing
     const assignments = assign({ ...look, nodes, learned: await learnedFor(look), random })
     const answers = await Promise.all(assignments.map(one => commit(one, look.nodes, nodes)))
+    if (answers.length > 0) tally.decided((performance.now() - beganMs) / 1_000)
+    for (const answer of answers) tally.answered(answer)
     const claimed = answers.filter(answer => answer === 'claimed').length
     return { claimed, mayFindMore: answers.length > 0 && claimed < look.waiting }
   }
@@ -67,7 +74,7 @@ export const createDispatcher = ({ ledger, registry, log, onlyNode, random = Mat
     chosen: Assignment,
     records: readonly NodeRecord[],
     nodes: readonly NodeView[]
-  ): Promise<string> => {
+  ): Promise<ClaimAnswer> => {
     const { node, task, predicted, score, runnerUp, overtakes } = chosen
     const predictedSeconds = predicted.loadSeconds + predicted.executionSeconds
     const why = {

@@ -6,6 +6,7 @@ import { createDispatcher } from './dispatcher.ts'
 import type { NodeRegistry } from './node-registry.ts'
 import { createNodeWatch } from './node-watch.ts'
 import { logSweep } from './sweep-log.ts'
+import { type DispatchTally, noTally } from './tally.ts'
 import { createWatchdog, throwUncaught } from './watchdog.ts'
 
 export type DispatchLoopsDeps = {
@@ -13,6 +14,7 @@ export type DispatchLoopsDeps = {
   readonly hints: Hints
   readonly registry: NodeRegistry
   readonly log: Log
+  readonly tally?: DispatchTally
   /** Opens the connection to the ledger anew, when dispatch is stuck. */
   readonly reconnect: () => void
   /** The balancer that runs them; a comfy-service on its own gives its node instead. */
@@ -27,10 +29,10 @@ const watchMs = 1_000
 
 /** Starts the loops that place tasks and take back those whose node is gone. Any number of processes may run them. Returns how to stop. */
 export const startDispatchLoops = (deps: DispatchLoopsDeps): (() => Promise<void>) => {
-  const { ledger, hints, registry, log, as, reconnect } = deps
+  const { ledger, hints, registry, log, as, reconnect, tally = noTally } = deps
   const watchdog = createWatchdog({ ask: () => ledger.nodes.now(), reconnect, giveUp: throwUncaught, log })
   const onlyNode = 'node' in as ? { onlyNode: as.node } : {}
-  const dispatch = createDispatcher({ ledger, registry, log, onWell: watchdog.well, ...onlyNode })
+  const dispatch = createDispatcher({ ledger, registry, log, onWell: watchdog.well, tally, ...onlyNode })
   const guard = every({ name: 'watchdog', intervalMs: watchMs, log, run: watchdog.look })
   const dispatcher = every({
     name: 'dispatcher',
@@ -43,18 +45,25 @@ export const startDispatchLoops = (deps: DispatchLoopsDeps): (() => Promise<void
     intervalMs: sweepMs,
     jitter: 0.3,
     log,
-    run: async () => logSweep(await ledger.recovery.sweep(), log)
+    run: async () => {
+      const sweep = await ledger.recovery.sweep()
+      logSweep(sweep, log)
+      tally.recovered('lease-expired', sweep.recovered)
+    }
   })
   const stopHint = hints.onDispatch(() => dispatcher.wake())
-  const balancing = 'balancer' in as ? startBalancerLoops(ledger, log, as.balancer) : []
+  const balancing = 'balancer' in as ? startBalancerLoops({ ledger, log, tally }, as.balancer) : []
   return async () => {
     stopHint()
     await Promise.all([dispatcher, recoverer, guard, ...balancing].map(loop => loop.stop()))
   }
 }
 
-const startBalancerLoops = (ledger: Ledger, log: Log, balancer: string): Pick<Loop, 'stop'>[] => {
-  const watch = createNodeWatch({ ledger, log })
+type BalancerLoopsDeps = { readonly ledger: Ledger; readonly log: Log; readonly tally: DispatchTally }
+
+const startBalancerLoops = (deps: BalancerLoopsDeps, balancer: string): Pick<Loop, 'stop'>[] => {
+  const { ledger, log } = deps
+  const watch = createNodeWatch(deps)
   const presence = every({
     name: 'presence',
     intervalMs: presenceMs,

@@ -1,6 +1,9 @@
 import { connect, type Socket } from 'node:net'
 import type { Log } from '@comfy-balancer/service-kit/log'
 import type { Ledger } from '@comfy-balancer/task-store/ledger'
+import { type DispatchTally, noTally } from './tally.ts'
+
+export type NodeWatchDeps = { readonly ledger: Ledger; readonly log: Log; readonly tally?: DispatchTally }
 
 export type NodeWatch = ReturnType<typeof createNodeWatch>
 
@@ -23,7 +26,7 @@ const quickRedials = 3
  * Keeps one idle connection to every node. When it is reset, two refused connections in a row prove that the process is gone, and the
  * ledger is told at once instead of after a lease. A reset alone, or a host that does not answer, proves nothing.
  */
-export const createNodeWatch = ({ ledger, log }: { ledger: Ledger; log: Log }) => {
+export const createNodeWatch = ({ ledger, log, tally = noTally }: NodeWatchDeps) => {
   const watched = new Map<string, Watched>()
 
   const dial = (id: string, node: Watched, refusals: number): void => {
@@ -63,6 +66,7 @@ export const createNodeWatch = ({ ledger, log }: { ledger: Ledger; log: Log }) =
   const suspect = async (id: string, node: Watched): Promise<void> => {
     try {
       const task = await ledger.nodes.suspect(id, node.epoch)
+      if (task) tally.recovered('process-gone', 1)
       if (task) log.warn({ nodeId: id, taskId: task }, 'node process is gone')
       else log.info({ nodeId: id }, 'node process is gone')
     } catch (err) {

@@ -1,3 +1,4 @@
+import type { ProblemCode } from '@comfy-balancer/contract/problem'
 import type { Scope } from '@comfy-balancer/contract/scope'
 import type { Caller } from './caller.ts'
 import '@fastify/swagger'
@@ -8,12 +9,18 @@ declare module 'fastify' {
     bodyText: string | undefined
     /** Who asks: the tenant of the API key, or `default` without keys. */
     caller: Caller
+    /** Its answer stays open on purpose: how long says nothing. */
+    isHeld: boolean
   }
   interface FastifyContextConfig {
     /** What a key must be allowed to do here; null: open to anybody. */
     scope?: Scope | null
     /** How long the body may take to arrive, where that is longer than usual. */
     bodyMs?: number
+  }
+  interface FastifyReply {
+    /** The code of the problem that was answered. */
+    problemCode: ProblemCode | undefined
   }
   interface FastifyInstance {
     openStreams: OpenStreams

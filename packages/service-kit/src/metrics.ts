@@ -2,17 +2,38 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Type } from '@sinclair/typebox'
-import { collectDefaultMetrics, Registry } from 'prom-client'
+import {
+  Counter,
+  type CounterConfiguration,
+  collectDefaultMetrics,
+  Gauge,
+  type GaugeConfiguration,
+  Histogram,
+  type HistogramConfiguration,
+  Registry
+} from 'prom-client'
 
 /** The variables of the metrics listener; the default port differs between the services. */
 export const metricsConfig = (defaults: { readonly port: number }) => ({
-  METRICS_HOST: Type.String({ default: '127.0.0.1' }),
-  METRICS_PORT: Type.Integer({ minimum: 0, maximum: 65_535, default: defaults.port })
+  METRICS_HOST: Type.String({
+    default: '127.0.0.1',
+    maxLength: 255,
+    description: 'Address that Prometheus scrapes; there is no authentication, so never a public one'
+  }),
+  METRICS_PORT: Type.Integer({
+    minimum: 0,
+    maximum: 65_535,
+    default: defaults.port,
+    description: 'Port of `/metrics`; 0: any free one, named in the log'
+  })
 })
 
-/** A registry of Prometheus metrics and the listener that shows it. */
+/** A registry of Prometheus metrics, the ways to add one, and the listener that shows them. */
 export type Metrics = {
   readonly registry: Registry
+  counter<L extends string>(options: Omit<CounterConfiguration<L>, 'registers'>): Counter<L>
+  gauge<L extends string>(options: Omit<GaugeConfiguration<L>, 'registers'>): Gauge<L>
+  histogram<L extends string>(options: Omit<HistogramConfiguration<L>, 'registers'>): Histogram<L>
   /** Starts to listen and answers with the port in use. */
   listen(address: { readonly host: string; readonly port: number }): Promise<number>
   close(): Promise<void>
@@ -20,11 +41,13 @@ export type Metrics = {
 
 /**
  * Metrics on a listener of their own, so that `/metrics` is never public by accident. It answers from memory alone: whatever is gathered
- * from Redis or ComfyUI is set on a timer, never while being asked.
+ * from Redis or ComfyUI is set on a timer, never while being asked. `labels` stand on every metric of the process.
  */
-export const createMetrics = (): Metrics => {
+export const createMetrics = (labels: Readonly<Record<string, string>> = {}): Metrics => {
   const registry = new Registry()
+  registry.setDefaultLabels(labels)
   collectDefaultMetrics({ register: registry })
+  const registers = [registry]
   const server = createServer(async (request, response) => {
     if (request.method !== 'GET' || request.url?.split('?', 1)[0] !== '/metrics') return response.writeHead(404).end()
     const text = await registry.metrics().catch(() => undefined)
@@ -34,6 +57,9 @@ export const createMetrics = (): Metrics => {
   server.requestTimeout = 5000
   return {
     registry,
+    counter: options => new Counter({ ...options, registers }),
+    gauge: options => new Gauge({ ...options, registers }),
+    histogram: options => new Histogram({ ...options, registers }),
     listen: async ({ host, port }) => {
       server.listen(port, host)
       await once(server, 'listening')

@@ -6,6 +6,7 @@ import {
   problemTable
 } from '@comfy-balancer/contract/problem'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import './fastify-additions.ts'
 import { type Allowance, tellAllowance } from './rate-limit.ts'
 
 /** What a refusal may carry besides its code and detail. */
@@ -44,6 +45,7 @@ export const answerError = (error: unknown, request: FastifyRequest, reply: Fast
     if (error instanceof Refusal && error.more.allowance) tellAllowance(reply, error.more.allowance)
     reply.header('retry-after', String(Math.max(1, Math.ceil(retryAfterSeconds ?? defaultRetryAfterSeconds))))
   }
+  reply.problemCode = body.code as ProblemCode
   return reply
     .code(body.status)
     .header('cache-control', 'no-store')

@@ -8,9 +8,11 @@ import { uuidv7 } from 'uuidv7'
 import { type Access, requireKeys } from './access.ts'
 import { limitBodyTime, longestBodyMs } from './body-time.ts'
 import { anybody } from './caller.ts'
+import { measureRequests } from './http-metrics.ts'
 import { takeJsonBodies } from './json-body.ts'
 import type { Logger } from './logger.ts'
 import { refuseUnknownRoutes } from './method-not-allowed.ts'
+import type { Metrics } from './metrics.ts'
 import { type ApiInfo, describeItself } from './open-api.ts'
 import { closeInOrder } from './open-work.ts'
 import { answerError } from './problems.ts'
@@ -32,6 +34,8 @@ export type ServerOptions = {
   readonly info: ApiInfo
   /** Who knows the API keys; without it everybody is one tenant. */
   readonly access?: Access | undefined
+  /** Where requests are counted and timed. */
+  readonly metrics?: Metrics
 }
 
 /** What a caller says over a WebSocket is short. */
@@ -43,7 +47,7 @@ const silentSocketMs = 120_000
  * The HTTP frame of both services: problem+json for every error, strict JSON bodies, request ids, OpenAPI 3.1 at `/openapi.json` with a
  * page to try it at `/docs`, and an orderly close. Routes are added after it resolves and before `ready` or `listen`.
  */
-export const createServer = async ({ logger, config, info, access }: ServerOptions): Promise<App> => {
+export const createServer = async ({ logger, config, info, access, metrics }: ServerOptions): Promise<App> => {
   const app = fastify({
     http: { IncomingMessage: UpgradeRequest },
     loggerInstance: logger,
@@ -66,12 +70,15 @@ export const createServer = async ({ logger, config, info, access }: ServerOptio
   const warning = authWarning(config)
   if (warning !== undefined) logger.warn({ host: config.HOST }, warning)
   app.decorateRequest('caller')
+  app.decorateRequest('isHeld', false)
+  app.decorateReply('problemCode', undefined)
   app.addHook('onRequest', async (request, reply) => {
     request.caller = anybody
     reply.header('x-request-id', request.id).header('x-content-type-options', 'nosniff')
   })
   app.setErrorHandler((error, request, reply) => answerError(error, request, reply))
   closeInOrder(app)
+  if (metrics) measureRequests(app, metrics)
   await app.register(websocket, { options: { maxPayload: maxSocketMessageBytes }, errorHandler: endSocket })
   limitBodyTime(app, config.BODY_SECONDS * 1_000, answerLateBody)
   refuseUnknownRoutes(app)

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import t, { type Test } from 'tap'
 import { every } from '../src/every.ts'
 import { createMetrics } from '../src/metrics.ts'
+import { measureService } from '../src/service-metrics.ts'
 import { aLog, until } from './support.ts'
 
 t.test('a loop runs at once, again after its interval, and never twice at a time', async t => {
@@ -195,4 +196,26 @@ t.test('metrics are shown on a listener of their own', async t => {
   t.match(answer.headers.get('content-type'), /text\/plain; version=/)
   t.match(await answer.text(), /process_cpu_seconds_total/)
   t.equal((await fetch(`http://127.0.0.1:${port}/`)).status, 404)
+})
+
+t.test('a service shows whether Redis answers and how the way to logdy fares', async t => {
+  const metrics = createMetrics({ node: 'gpu-a' })
+  const { log } = aLog()
+  const stats = { up: false, queued: 1, queueBytes: 70, droppedTotal: 3, shortenedTotal: 0 }
+  let asked = 0
+  const ping = async () => {
+    asked++
+    throw new Error('away')
+  }
+  const loop = measureService(metrics, { version: '1', ping, logdy: () => stats, log })
+  t.teardown(() => loop.stop())
+  await until(() => asked > 0)
+  await new Promise(resolve => setImmediate(resolve))
+  const text = async () => (await metrics.registry.metrics()).split('\n')
+  t.ok((await text()).includes('comfy_redis_up{node="gpu-a"} 0'))
+  const sink = '{sink="logdy",node="gpu-a"}'
+  for (const line of [`comfy_log_sink_up${sink} 0`, `comfy_log_queue_bytes${sink} 70`])
+    t.ok((await text()).includes(line))
+  t.ok((await text()).includes(`comfy_log_dropped_lines_total${sink} 3`))
+  t.ok((await text()).includes(`comfy_log_dropped_lines_total${sink} 3`), 'a total is not counted twice')
 })

@@ -9,6 +9,7 @@ import type { InjectOptions } from 'fastify'
 import t, { type Test } from 'tap'
 import { scanJson } from '../src/json-scan.ts'
 import { createLogger } from '../src/logger.ts'
+import { createMetrics } from '../src/metrics.ts'
 import { probes } from '../src/probes.ts'
 import { Refusal } from '../src/problems.ts'
 import { route } from '../src/route.ts'
@@ -41,18 +42,20 @@ const aTask = (): Task => ({
 
 type LogRecord = { level: number; msg: string; [field: string]: unknown }
 
-const anApp = async (t: Test, more: { AUTH_MODE?: 'none' } = {}): Promise<{ app: App; records: LogRecord[] }> => {
+const anApp = async (t: Test, more: { AUTH_MODE?: 'none' } = {}) => {
   const records: LogRecord[] = []
   const destination = { write: (line: string) => void records.push(JSON.parse(line)) }
   const { logger } = createLogger({ service: 'test', instance: 'one', level: 'debug', destination })
   const config = { BODY_LIMIT_BYTES: 100_000, BODY_SECONDS: 1, JSON_MAX_DEPTH: 64, HOST: '127.0.0.1', ...more }
-  const app = await createServer({ logger, config, info: { title: 'Test', version: '1.2.3', description: 'A test' } })
+  const metrics = createMetrics()
+  const info = { title: 'Test', version: '1.2.3', description: 'A test' }
+  const app: App = await createServer({ logger, config, info, metrics })
   t.teardown(() => app.close())
-  return { app, records }
+  return { app, records, metrics }
 }
 
 const anApi = async (t: Test) => {
-  const { app, records } = await anApp(t)
+  const { app, records, metrics } = await anApp(t)
   const bodies: { text: string | undefined; body: unknown }[] = []
   route(app, endpoints.generate, async request => {
     bodies.push({ text: request.bodyText, body: request.body })
@@ -74,7 +77,7 @@ const anApi = async (t: Test) => {
       payload,
       headers: { 'content-type': 'application/json', ...headers }
     })
-  return { app, records, bodies, ask, post }
+  return { app, records, metrics, bodies, ask, post }
 }
 
 t.test('a contract endpoint answers with its success status, typed and serialized', async t => {
@@ -417,3 +420,31 @@ t.test(
     t.match((await empty.inject('/')).json(), { status: 404, detail: /npm run build/ })
   }
 )
+
+t.test('requests are counted by route template, and timed unless they wait on purpose', async t => {
+  const { metrics, ask, post } = await anApi(t)
+  for (const wait of ['', '?wait=1']) await ask({ method: 'GET', url: `/api/v1/tasks/${id}${wait}` })
+  await post(JSON.stringify({ prompt: {}, priority: 99 }))
+  await post(JSON.stringify({ prompt: {}, priority: 98 }), { prefer: 'wait=5' })
+  await ask({ method: 'PROPFIND' as 'GET', url: '/nowhere/really' })
+  const lines = (await metrics.registry.metrics()).split('\n')
+  const figure = (series: string) => Number(lines.find(line => line.startsWith(`${series} `))?.slice(series.length))
+  const requests = (method: string, route: string, status: string) =>
+    figure(
+      `http_server_requests_total{http_request_method="${method}",http_route="${route}",http_response_status_class="${status}"}`
+    )
+  const timed = (method: string, route: string) =>
+    figure(`http_server_request_duration_seconds_count{http_request_method="${method}",http_route="${route}"}`)
+  t.equal(requests('GET', '/api/v1/tasks/:id', '2xx'), 2)
+  t.equal(timed('GET', '/api/v1/tasks/:id'), 1, 'the long poll is not timed')
+  t.equal(requests('POST', '/api/v1/generate', '5xx'), 2)
+  t.equal(timed('POST', '/api/v1/generate'), 1)
+  t.equal(requests('other', 'unmatched', '4xx'), 1)
+  t.equal(figure('comfy_api_problems_total{code="queue-full"}'), 1)
+  t.equal(figure('comfy_api_problems_total{code="internal-error"}'), 1)
+  t.equal(figure('comfy_api_problems_total{code="forbidden"}'), 0, 'codes are there before they happen')
+  t.notOk(
+    lines.some(line => line.includes(id) || line.includes('nowhere')),
+    'no id and no address is a label'
+  )
+})

@@ -183,6 +183,7 @@ end
 
 local function fail_with(id, problem, reason)
   redis.call('SET', K.result .. id, problem)
+  redis.call('HINCRBY', K.counters, 'failed:' .. (string.match(problem, '"code":"([%l%-]+)"') or 'unknown'), 1)
   finish(id, 'failed', 'task.failed', reason)
 end
 

@@ -1,3 +1,4 @@
+import { redisNowMs } from './redis-time.ts'
 import type { StoreDeps } from './store-deps.ts'
 
 /** A workflow that is refused to its tenant for a while: it took ComfyUI down on several nodes. */
@@ -39,6 +40,11 @@ export const createQuarantine = ({ redis, keys, run }: StoreDeps) => ({
       const { task, nodes, sinceMs } = JSON.parse(text) as { task: string; nodes: string; sinceMs: number }
       return [{ tenant: owner, fingerprint, task, nodes: nodes.split(','), sinceMs, untilMs }]
     })
+  },
+
+  /** How many there are. */
+  async count(): Promise<number> {
+    return redis.zcount(keys.poisons(), await redisNowMs(redis), '+inf')
   },
 
   /** Lifts one; false when there is no such. */

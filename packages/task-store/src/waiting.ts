@@ -22,6 +22,8 @@ export type Backlog = {
   readonly delayed: number
   readonly running: number
   readonly finished: Readonly<Record<string, number>>
+  /** Failed tasks by the code of their problem. */
+  readonly failedByCode: Readonly<Record<string, number>>
 }
 
 /** The tasks of one tenant that wait with the same need; `foremostMs` is when the first in line was accepted. */
@@ -45,6 +47,8 @@ const shownTenants = 64
 const shownQueues = 16
 /** Needs are immutable under their digest; so many are kept in memory. */
 const maxNeeds = 5_000
+/** Before the code of a problem in the counters. */
+const failedBy = 'failed:'
 
 /** What dispatch reads: candidates, and what was learned about their needs. */
 export const createWaiting = ({ redis, keys, run }: StoreDeps) => {
@@ -70,6 +74,19 @@ export const createWaiting = ({ redis, keys, run }: StoreDeps) => {
     const all = redis.pipeline()
     for (const item of items) ask(all, item)
     return together<unknown[]>(all)
+  }
+
+  /** When the foremost waiting task of each tenant was accepted. */
+  const oldestByTenant = async (): Promise<ReadonlyMap<string, number>> => {
+    const tenants = await redis.zrange(keys.flows(), '0', `${maxTenants - 1}`)
+    const created = await Promise.all(
+      tenants.map(async tenant => {
+        const [need] = await redis.zrange(keys.queues(tenant), '0', '0')
+        const [id] = need === undefined ? [] : await redis.zrange(keys.queue(tenant, need), '0', '0')
+        return id === undefined ? null : redis.hget(keys.task(id), 'createdMs')
+      })
+    )
+    return new Map(tenants.flatMap((tenant, i) => (created[i] ? [[tenant, Number(created[i])] as const] : [])))
   }
 
   return {
@@ -121,14 +138,11 @@ export const createWaiting = ({ redis, keys, run }: StoreDeps) => {
 
     /** When the task that waits longest was accepted, its priority's head start included; undefined when none waits. */
     async oldestMs(): Promise<number | undefined> {
-      const tenants = await redis.zrange(keys.flows(), '0', `${maxTenants - 1}`)
-      const heads = await Promise.all(tenants.map(tenant => redis.zrange(keys.queues(tenant), '0', '0', 'WITHSCORES')))
-      const needs = heads.flatMap(([need], i) => (need ? [keys.queue(tenants[i]!, need)] : []))
-      const ids = (await Promise.all(needs.map(queue => redis.zrange(queue, '0', '0')))).flat()
-      const created = await Promise.all(ids.map(id => redis.hget(keys.task(id), 'createdMs')))
-      const known = created.flatMap(ms => (ms ? [Number(ms)] : []))
+      const known = [...(await oldestByTenant()).values()]
       return known.length > 0 ? Math.min(...known) : undefined
     },
+
+    oldestByTenant,
 
     /** How many tasks wait for each model. */
     async byModel(): Promise<Record<string, number>> {
@@ -171,19 +185,27 @@ export const createWaiting = ({ redis, keys, run }: StoreDeps) => {
         redis.hgetall(keys.running()),
         redis.hgetall(keys.counters())
       ])
-      const { lastSweepMs: _, guardedMs: __, memoryFull: ___, ...finished } = counters
+      const { lastSweepMs: _, guardedMs: __, memoryFull: ___, ...ended } = counters
+      const isByCode = (name: string) => name.startsWith(failedBy)
       return {
         queuedByTenant: numbers(queued),
         delayed,
         running: Object.values(running).reduce((sum, count) => sum + Number(count), 0),
-        finished: numbers(finished)
+        finished: numbers(ended, name => !isByCode(name)),
+        failedByCode: numbers(ended, isByCode, name => name.slice(failedBy.length))
       }
     }
   }
 }
 
-const numbers = (hash: Readonly<Record<string, string>>): Record<string, number> =>
-  Object.fromEntries(Object.entries(hash).map(([name, value]) => [name, Number(value)]))
+const numbers = (
+  hash: Readonly<Record<string, string>>,
+  isWanted: (name: string) => boolean = () => true,
+  nameOf = (name: string): string => name
+): Record<string, number> =>
+  Object.fromEntries(
+    Object.entries(hash).flatMap(([name, value]) => (isWanted(name) ? [[nameOf(name), Number(value)]] : []))
+  )
 
 const chunks = (row: readonly string[], size: number): string[][] =>
   Array.from({ length: Math.floor(row.length / size) }, (_, i) => row.slice(i * size, (i + 1) * size))

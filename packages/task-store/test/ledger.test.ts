@@ -134,7 +134,13 @@ t.test('a task goes from acceptance to its result, one version and one journal e
   t.same((await ledger.tasks.journal(id, 4)).length, 1, 'a reader resumes after what it has seen')
   t.same(await places(ledger, id), [])
   t.same(await beat(ledger), { kind: 'idle' })
-  t.same(await ledger.waiting.backlog(), { queuedByTenant: {}, delayed: 0, running: 0, finished: { succeeded: 1 } })
+  t.same(await ledger.waiting.backlog(), {
+    queuedByTenant: {},
+    delayed: 0,
+    running: 0,
+    finished: { succeeded: 1 },
+    failedByCode: {}
+  })
 })
 
 t.test('a group is accepted whole or not at all, once', async t => {
@@ -183,7 +189,13 @@ t.test('every script that is sent again after its reply was lost ends in the sam
   for (const _ of [1, 2]) t.equal(await ledger.attempts.complete(task.id, 'token-1', [anOutput], spent), 'ok')
   t.equal(await ledger.attempts.release('n1', 'token-1'), 'not-held')
   t.equal((await ledger.tasks.find(task.id))?.version, 5)
-  t.same(await ledger.waiting.backlog(), { queuedByTenant: {}, delayed: 0, running: 0, finished: { succeeded: 1 } })
+  t.same(await ledger.waiting.backlog(), {
+    queuedByTenant: {},
+    delayed: 0,
+    running: 0,
+    finished: { succeeded: 1 },
+    failedByCode: {}
+  })
   const other = await enqueue(ledger)
   for (const _ of [1, 2]) t.equal(await ledger.tasks.cancel(other, 'default'), _ === 1 ? 'cancelled' : 'cancelled')
   t.equal((await ledger.tasks.find(other))?.version, 2)
@@ -352,6 +364,8 @@ t.test('budgets: node faults wait and end after three, lost leases after ten, ha
   t.equal(await once(id, '4', 'node'), 'failed')
   const record = (await ledger.tasks.find(id))!
   t.equal(record.result.error?.code, 'attempts-exhausted')
+  const { finished, failedByCode } = await ledger.waiting.backlog()
+  t.same([finished, failedByCode], [{ failed: 1 }, { 'attempts-exhausted': 1 }])
   const drained = await enqueue(ledger)
   for (let i = 0; i < 15; i++) t.equal(await once(drained, `d${i}`, 'hand-back'), 'retried')
   const lost = await enqueue(ledger)

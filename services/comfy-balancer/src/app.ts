@@ -4,8 +4,10 @@ import { pageFolder } from '@comfy-balancer/dashboard/page-folder'
 import { startDispatchLoops } from '@comfy-balancer/dispatch/loops'
 import { createNodeRegistry } from '@comfy-balancer/dispatch/node-registry'
 import { startOutputSweep } from '@comfy-balancer/dispatch/output-sweep'
+import { createDispatchTally } from '@comfy-balancer/dispatch/tally'
 import { egressRulesOf } from '@comfy-balancer/service-kit/egress-config'
 import type { Logger } from '@comfy-balancer/service-kit/logger'
+import { createMetrics, type Metrics } from '@comfy-balancer/service-kit/metrics'
 import { probes } from '@comfy-balancer/service-kit/probes'
 import { createServer } from '@comfy-balancer/service-kit/server'
 import { servePage } from '@comfy-balancer/service-kit/web-page'
@@ -33,6 +35,7 @@ import { startWebhooks } from '@comfy-balancer/webhooks/webhooks'
 import type { ComfyBalancerConfig } from './config.ts'
 import { fleetEventsRoute } from './dashboard/fleet-events-route.ts'
 import { createFleetFeed } from './dashboard/fleet-feed.ts'
+import { measureFleet } from './fleet-metrics.ts'
 import { version } from './version.ts'
 
 export type AppDeps = {
@@ -40,11 +43,14 @@ export type AppDeps = {
   /** Undefined where nodes keep the outputs. */
   readonly store: ObjectStore | undefined
   readonly logger: Logger
+  /** Where all that is measured shows; nowhere without it. */
+  readonly metrics?: Metrics
   readonly balancer: string
 }
 
 /** Builds the whole service. `begin` starts the loops; `steps` end everything in order. */
-export const createApp = async (config: ComfyBalancerConfig, { connection, store, logger, balancer }: AppDeps) => {
+export const createApp = async (config: ComfyBalancerConfig, deps: AppDeps) => {
+  const { connection, store, logger, metrics = createMetrics(), balancer } = deps
   const ledger = createLedger(connection.commands, config.REDIS_KEY_PREFIX, limitsOf(config))
   const hints = await createHints(connection.subscriber, connection.commands, config.REDIS_KEY_PREFIX)
   const registry = createNodeRegistry({ ledger })
@@ -54,6 +60,7 @@ export const createApp = async (config: ComfyBalancerConfig, { connection, store
   const server = await createServer({
     logger,
     config,
+    metrics,
     access: config.AUTH_MODE === 'keys' ? createAccess(ledger) : undefined,
     info: { title: 'comfy-balancer', version, description: 'One API in front of every ComfyUI GPU' }
   })
@@ -83,6 +90,7 @@ export const createApp = async (config: ComfyBalancerConfig, { connection, store
   const feed = createFleetFeed({ ledger, log: logger, logdyUrl: config.LOGDY_UI_URL })
   fleetEventsRoute(server, feed)
   servePage(server, pageFolder)
+  const tally = createDispatchTally(metrics)
   let stopLoops: () => Promise<unknown> = async () => undefined
 
   const begin = (): void => {
@@ -92,9 +100,11 @@ export const createApp = async (config: ComfyBalancerConfig, { connection, store
       hints,
       registry,
       log: logger,
+      tally,
       reconnect: connection.reconnect,
       as: { balancer }
     })
+    const fleet = measureFleet(metrics, { ledger, log: logger })
     const outputSweep = store && startOutputSweep({ ledger, store, node: undefined, log: logger })
     const inputSweep = store && startInputSweep(inputs, logger)
     const stopWebhooks = startWebhooks(config, {
@@ -106,7 +116,7 @@ export const createApp = async (config: ComfyBalancerConfig, { connection, store
       log: logger
     })
     stopLoops = () =>
-      Promise.all([stopDispatch(), outputSweep?.stop(), inputSweep?.stop(), stopWebhooks(), feed.stop()])
+      Promise.all([stopDispatch(), fleet.stop(), outputSweep?.stop(), inputSweep?.stop(), stopWebhooks(), feed.stop()])
   }
 
   const steps = [

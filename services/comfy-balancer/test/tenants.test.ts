@@ -17,6 +17,7 @@ import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import { createApp } from '../src/app.ts'
 import { readComfyBalancerConfig } from '../src/config.ts'
+import { leadingTenants } from '../src/leading-tenants.ts'
 
 const catalog: Catalog = {
   classes: {
@@ -495,4 +496,17 @@ t.test('keys and limits are made, listed, changed and ended at the command line'
     const { code, stderr, stdout } = await run(...words)
     t.match([code, stderr, stdout], [1, fault, ''], words.join(' '))
   }
+})
+
+t.test('metrics name the tenants with most waiting tasks and lump the others together', t => {
+  const waiting = { a: 3, b: 9, c: 3, d: 1, e: 1 }
+  const oldest = new Map(Object.entries({ a: 50, b: 90, d: 10 }))
+  t.same(leadingTenants(waiting, oldest, 2), [
+    { tenant: 'b', waiting: 9, oldestMs: 90 },
+    { tenant: 'a', waiting: 3, oldestMs: 50 },
+    { tenant: '_other', waiting: 5, oldestMs: 10 }
+  ])
+  t.equal(leadingTenants(waiting, oldest, 5).length, 5, 'no row for nobody')
+  t.equal(leadingTenants({ x: 1, y: 1 }, new Map(), 1)[1]?.oldestMs, undefined)
+  t.end()
 })

@@ -3,11 +3,13 @@ import { readRequest } from '@comfy-balancer/comfyui/graph'
 import { startDispatchLoops } from '@comfy-balancer/dispatch/loops'
 import { createNodeRegistry } from '@comfy-balancer/dispatch/node-registry'
 import { startOutputSweep } from '@comfy-balancer/dispatch/output-sweep'
+import { createDispatchTally } from '@comfy-balancer/dispatch/tally'
 import { loraLabel } from '@comfy-balancer/domain/lora-source'
 import { createEgress } from '@comfy-balancer/service-kit/egress'
 import { egressRulesOf } from '@comfy-balancer/service-kit/egress-config'
 import { every, type Loop } from '@comfy-balancer/service-kit/every'
 import type { Logger } from '@comfy-balancer/service-kit/logger'
+import { createMetrics, type Metrics } from '@comfy-balancer/service-kit/metrics'
 import { probes } from '@comfy-balancer/service-kit/probes'
 import { createServer } from '@comfy-balancer/service-kit/server'
 import { configuredStore } from '@comfy-balancer/service-kit/store-config'
@@ -33,6 +35,7 @@ import { createLedger } from '@comfy-balancer/task-store/ledger'
 import type { FoundTask } from '@comfy-balancer/task-store/tasks'
 import { startWebhooks } from '@comfy-balancer/webhooks/webhooks'
 import type { AttemptLimits } from './attempt/attempt.ts'
+import { createAttemptTally } from './attempt/tally.ts'
 import { openComfyUi } from './comfyui.ts'
 import { type ComfyUiFolders, openComfyUiFolders } from './comfyui-folders.ts'
 import { type ComfyServiceConfig, labelsOf } from './config.ts'
@@ -40,7 +43,8 @@ import { createSampler } from './gpu/sampler.ts'
 import { createInputShelf } from './inputs/input-shelf.ts'
 import { openLoras } from './loras/open-loras.ts'
 import { NodeAgent } from './node-agent.ts'
-import { gpusOf } from './report.ts'
+import { measureNode } from './node-metrics.ts'
+import { gpusOf, reportOf } from './report.ts'
 import { createResidency } from './residency.ts'
 import { startStandalone } from './standalone.ts'
 import { version } from './version.ts'
@@ -49,6 +53,8 @@ export type AppDeps = {
   readonly connection: Connection
   readonly store: ObjectStore
   readonly logger: Logger
+  /** Where all that is measured shows; nowhere without it. */
+  readonly metrics?: Metrics
   readonly node: string
 }
 
@@ -56,7 +62,8 @@ export type AppDeps = {
 const handBackMs = 5_000
 
 /** Builds the whole service; `begin` starts its node's life once the address is known, `steps` end it in order. */
-export const createApp = async (config: ComfyServiceConfig, { connection, store, logger, node }: AppDeps) => {
+export const createApp = async (config: ComfyServiceConfig, deps: AppDeps) => {
+  const { connection, store, logger, metrics = createMetrics(), node } = deps
   const ledger = createLedger(connection.commands, config.REDIS_KEY_PREFIX, limitsOf(config))
   const hints = await createHints(connection.subscriber, connection.commands, config.REDIS_KEY_PREFIX)
   const registry = createNodeRegistry({ ledger })
@@ -79,10 +86,16 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
   const server = await createServer({
     logger,
     config,
+    metrics,
     access: config.AUTH_MODE === 'keys' ? createAccess(ledger) : undefined,
     info: { title: 'comfy-service', version, description: 'One ComfyUI node behind an API for tasks' }
   })
   let agent: NodeAgent | undefined
+  const tallies = { dispatch: createDispatchTally(metrics), attempts: createAttemptTally(metrics) }
+  measureNode(metrics, {
+    report: () => reportOf({ comfyui, sampler, residency }, undefined, 0),
+    isBusy: () => agent?.isBusy() ?? false
+  })
   const health = probes(server, {
     redis: async () => ({ ok: (await connection.commands.ping()) === 'PONG' }),
     node: async () => ({ ok: agent?.isReady() ?? false })
@@ -126,6 +139,7 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
         folders,
         shelf,
         loras,
+        tally: tallies.attempts,
         sampler,
         logger,
         limits: attemptLimits(config),
@@ -139,7 +153,15 @@ export const createApp = async (config: ComfyServiceConfig, { connection, store,
       log: logger,
       start: [
         () =>
-          startDispatchLoops({ ledger, hints, registry, log: logger, reconnect: connection.reconnect, as: { node } }),
+          startDispatchLoops({
+            ledger,
+            hints,
+            registry,
+            log: logger,
+            tally: tallies.dispatch,
+            reconnect: connection.reconnect,
+            as: { node }
+          }),
         () => startWebhooks(config, { connection, ledger, hints, urlRules: egressRulesOf(config), viewOf, log: logger })
       ]
     })

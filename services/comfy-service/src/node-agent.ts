@@ -61,6 +61,10 @@ export class NodeAgent {
     deps.comfyui.observer.on(change => this.#comfyUiChanged(change))
   }
 
+  isBusy(): boolean {
+    return this.#attempt !== undefined
+  }
+
   /** Whether the ledger knows this node and ComfyUI answers. */
   isReady(): boolean {
     return this.#isRegistered && this.#deps.comfyui.observer.state().up
@@ -187,6 +191,7 @@ export class NodeAgent {
     const log = this.#deps.logger.child({ taskId: record.id, attempt: record.attempt, nodeId: this.#options.id })
     const adopt = token === this.#adopted
     log.info({ adopt }, 'attempt taken')
+    if (!adopt) this.#deps.tally.taken(record)
     const reportOccupied = () => this.#reportOccupied()
     const attempt = new Attempt({ ...this.#deps, node: this.#options.id, log, reportOccupied }, assignment, adopt)
     this.#attempt = attempt

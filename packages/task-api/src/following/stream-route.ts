@@ -21,6 +21,7 @@ export const streamRoute = (app: App, { deps, waits, followers }: FollowingDeps)
     const abort = new AbortController()
     const done = app.openStreams.add(() => abort.abort())
     reply.raw.once('close', () => abort.abort())
+    request.isHeld = true
     reply.hijack()
     reply.raw.writeHead(200, {
       'content-type': 'text/event-stream; charset=utf-8',

@@ -37,6 +37,7 @@ import { createPreviewTeller } from './preview-teller.ts'
 import { createSettlement, type Settlement } from './settlement.ts'
 import { createStopwatch, type Stopwatch } from './stopwatch.ts'
 import { loadersOf } from './submission-edits.ts'
+import type { AttemptTally } from './tally.ts'
 import { createTeller, type Teller } from './teller.ts'
 import { untilTaken } from './until-taken.ts'
 
@@ -54,6 +55,7 @@ export type AttemptDeps = {
   readonly shelf: InputShelf
   /** Absent where there is no models folder to put LoRAs into. */
   readonly loras: LoraCache | undefined
+  readonly tally: AttemptTally
   readonly log: Log
   readonly node: string
   /** ComfyUI's own folders, where they are shared. */
@@ -295,7 +297,9 @@ export class Attempt {
     this.#enter('settling')
     if (outcome.kind === 'failed') return this.#settlement.fail(outcome, gpuSeconds)
     if (outcome.kind === 'retry') return this.#sendBack(outcome, gpuSeconds)
-    if (!isDrained) await this.#settlement.removeOutputs()
+    if (isDrained) return
+    this.#deps.tally.ended(this.#reason === 'cancelled' ? 'cancelled' : 'lost')
+    await this.#settlement.removeOutputs()
   }
 
   async #sendBack(outcome: Extract<NoResult, { kind: 'retry' }>, gpuSeconds: number): Promise<void> {

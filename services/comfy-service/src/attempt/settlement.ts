@@ -7,11 +7,13 @@ import type { Ledger } from '@comfy-balancer/task-store/ledger'
 import type { StoredOutput } from '@comfy-balancer/task-store/manifest'
 import type { TaskRecord } from '@comfy-balancer/task-store/task-record'
 import type { Outcome } from './outcome.ts'
+import type { AttemptTally } from './tally.ts'
 import { untilTaken } from './until-taken.ts'
 
 export type SettlementDeps = {
   readonly ledger: Ledger
   readonly store: ObjectStore
+  readonly tally: AttemptTally
   readonly log: Log
   /** What ComfyUI wrote during the attempt so far. */
   readonly logText: () => string
@@ -26,7 +28,7 @@ export type Settlement = ReturnType<typeof createSettlement>
 export const createSettlement = (
   record: TaskRecord,
   token: string,
-  { ledger, store, log, logText }: SettlementDeps
+  { ledger, store, tally, log, logText }: SettlementDeps
 ) => {
   const { id: task, tenant } = record
   const { attempts } = ledger
@@ -59,7 +61,9 @@ export const createSettlement = (
     async succeed(outputs: readonly StoredOutput[], spent: Spent): Promise<void> {
       const answer = await untilTaken(() => attempts.complete(task, token, outputs, spent, logText()), log)
       hasEmptiedSlot = answer === 'ok'
+      tally.ended(hasEmptiedSlot ? 'succeeded' : 'refused')
       if (hasEmptiedSlot) {
+        tally.spent(spent)
         log.info({ ...spent, outputs: outputs.length }, 'task succeeded')
         return removeLosers()
       }
@@ -71,6 +75,7 @@ export const createSettlement = (
     async fail({ problem }: Extract<Outcome, { kind: 'failed' }>, gpuSeconds: number): Promise<void> {
       const answer = await untilTaken(() => attempts.fail(task, token, problem, gpuSeconds, logText()), log)
       hasEmptiedSlot = answer === 'failed'
+      tally.ended(hasEmptiedSlot ? 'failed' : 'refused')
       const { code, detail: reason } = problem
       const errorSource = ours.has(code) ? 'ours' : 'comfyui'
       log.warn({ errorSource, code, reason, answer }, 'task failed')
@@ -85,6 +90,8 @@ export const createSettlement = (
       const retry = { class: retryClass, exhausted, backoffMs: backoff, ...next }
       const { kind: answer, quarantinedMs } = await untilTaken(() => attempts.retry(task, token, retry, logText()), log)
       hasEmptiedSlot = answer === 'retried' || answer === 'failed'
+      tally.ended(answer === 'retried' || answer === 'failed' ? answer : 'refused')
+      if (hasEmptiedSlot) tally.retried(retryClass)
       log.warn({ errorSource, class: retryClass, reason, answer }, 'attempt gave no result')
       if (quarantinedMs > 0) log.error({ errorSource, quarantinedMs }, 'node quarantined')
       await removeOutputs()
