@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { lint } from './lint.ts'
+import { installLogdy } from './logdy.ts'
 import { provideRedisOrExit } from './redis.ts'
 import { localFolder, root } from './root.ts'
 import { installS3Server } from './s3-server.ts'
@@ -37,6 +38,7 @@ const main = async (files: string[]): Promise<number> => {
   const recordFile = join(localFolder, `tests-${process.pid}.tap`)
   const redis = await provideRedisOrExit()
   if (!(await installS3Server())) say('there is no S3 server, and no Go to build it with: its tests are skipped')
+  if (!(await installLogdy())) say('there is no logdy, and no Go to build it with: its test is skipped')
   const code = await runTap(files, recordFile, redis.url).finally(redis.stop)
   const record = readRecord(recordFile)
   rmSync(recordFile, { force: true })
