@@ -6,12 +6,14 @@ import type { Ledger } from '@comfy-balancer/task-store/ledger'
 import type { HostGate } from './host-gate.ts'
 import { pauseAfter } from './retry-schedule.ts'
 import { signedHeaders } from './signature.ts'
+import { noTally, type WebhookTally } from './tally.ts'
 
 export type CourierDeps = {
   readonly ledger: Ledger
   readonly egress: Pick<Egress, 'post'>
   readonly gate: HostGate
   readonly log: Log
+  readonly tally?: WebhookTally
   readonly random?: () => number
 }
 
@@ -27,7 +29,7 @@ type Attempted = { readonly answer: MessageAnswer } | { readonly error: EgressEr
  */
 export const createCourier = (
   pausesMs: readonly number[],
-  { ledger, egress, gate, log, random = Math.random }: CourierDeps
+  { ledger, egress, gate, log, tally = noTally, random = Math.random }: CourierDeps
 ): Courier => {
   const send = async ({ id, tenant, url, body }: Delivery, signal: AbortSignal): Promise<Attempted> => {
     const headers = signedHeaders(id, body, await ledger.webhookSecrets.current(tenant), Date.now())
@@ -58,7 +60,9 @@ export const createCourier = (
       answered = 'answer' in attempted
       const verdict = judge(delivery, attempted)
       await ledger.deliveries.tried(delivery, verdict)
-      tell(log, delivery, verdict, performance.now() - startedMs)
+      const tookMs = performance.now() - startedMs
+      tally.tried(verdict.outcome, tookMs / 1_000)
+      tell(log, delivery, verdict, tookMs)
       return verdict
     } finally {
       gate.leave(host, { tookMs: performance.now() - startedMs, answered })

@@ -82,6 +82,9 @@ export const createDeliveryQueue = ({ redis, prefix, concurrency, log, work }: D
       await queue.add(task, {}, { deduplication: { id: task, keepLastIfActive: true, reschedule: true } })
     },
 
+    /** How many tasks have a job that is not at work now. */
+    waiting: (): Promise<number> => queue.count(),
+
     /** Takes no more jobs, gives what is under way a second, and returns it to the queue. */
     async close(): Promise<void> {
       const timer = setTimeout(() => stopping.abort(), graceMs)

@@ -10,6 +10,7 @@ import { createCourier } from './courier.ts'
 import { createDeliveryQueue } from './delivery-queue.ts'
 import { HostGate } from './host-gate.ts'
 import { handOver, type OutboxDeps } from './outbox.ts'
+import { noTally, type WebhookTally } from './tally.ts'
 
 export type WebhooksDeps = Pick<OutboxDeps, 'viewOf'> & {
   readonly connection: Connection
@@ -18,15 +19,17 @@ export type WebhooksDeps = Pick<OutboxDeps, 'viewOf'> & {
   /** Which addresses webhooks may lead to. */
   readonly urlRules: EgressRules
   readonly log: Log
+  readonly tally?: WebhookTally
 }
 
 /** Hints get lost: the outbox is looked into at least this often. */
 const lookMs = 1_000
+const countMs = 5_000
 
 /** Delivers webhooks from now on. Any number of processes may; they share the work. Returns how to stop. */
 export const startWebhooks = (
   config: WebhookConfig,
-  { connection, ledger, hints, urlRules, viewOf, log }: WebhooksDeps
+  { connection, ledger, hints, urlRules, viewOf, log, tally = noTally }: WebhooksDeps
 ): (() => Promise<void>) => {
   const totalMs = config.WEBHOOK_TIMEOUT_SECONDS * 1_000
   const egress = createEgress({ ...urlRules, maxBytes: 0, totalMs })
@@ -36,7 +39,7 @@ export const startWebhooks = (
     prefix: ledger.prefix,
     concurrency: config.WEBHOOK_CONCURRENCY,
     log,
-    work: createCourier(pausesOf(config.WEBHOOK_RETRY_SECONDS), { ledger, egress, gate, log })
+    work: createCourier(pausesOf(config.WEBHOOK_RETRY_SECONDS), { ledger, egress, gate, log, tally })
   })
   const outbox = every({
     name: 'outbox',
@@ -45,10 +48,16 @@ export const startWebhooks = (
     log,
     run: signal => handOver({ ledger, enqueue: queue.add, viewOf, log }, signal)
   })
+  const count = every({
+    name: 'webhook count',
+    intervalMs: countMs,
+    log,
+    run: async () => tally.pending(await queue.waiting())
+  })
   const stopHint = hints.onOutbox(() => outbox.wake())
   return async () => {
     stopHint()
-    await outbox.stop()
+    await Promise.all([outbox.stop(), count.stop()])
     await queue.close()
     egress.close()
   }

@@ -31,6 +31,7 @@ import { limitsOf } from '@comfy-balancer/task-store/config'
 import type { Connection } from '@comfy-balancer/task-store/connection'
 import { createHints } from '@comfy-balancer/task-store/hints'
 import { createLedger } from '@comfy-balancer/task-store/ledger'
+import { createWebhookTally } from '@comfy-balancer/webhooks/tally'
 import { startWebhooks } from '@comfy-balancer/webhooks/webhooks'
 import type { ComfyBalancerConfig } from './config.ts'
 import { fleetEventsRoute } from './dashboard/fleet-events-route.ts'
@@ -91,6 +92,7 @@ export const createApp = async (config: ComfyBalancerConfig, deps: AppDeps) => {
   fleetEventsRoute(server, feed)
   servePage(server, pageFolder)
   const tally = createDispatchTally(metrics)
+  const webhookTally = createWebhookTally(metrics)
   let stopLoops: () => Promise<unknown> = async () => undefined
 
   const begin = (): void => {
@@ -113,7 +115,8 @@ export const createApp = async (config: ComfyBalancerConfig, deps: AppDeps) => {
       hints,
       urlRules: egressRulesOf(config),
       viewOf: record => viewTask(ledger, record),
-      log: logger
+      log: logger,
+      tally: webhookTally
     })
     stopLoops = () =>
       Promise.all([stopDispatch(), fleet.stop(), outputSweep?.stop(), inputSweep?.stop(), stopWebhooks(), feed.stop()])

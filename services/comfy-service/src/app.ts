@@ -33,6 +33,7 @@ import type { Connection } from '@comfy-balancer/task-store/connection'
 import { createHints } from '@comfy-balancer/task-store/hints'
 import { createLedger } from '@comfy-balancer/task-store/ledger'
 import type { FoundTask } from '@comfy-balancer/task-store/tasks'
+import { createWebhookTally } from '@comfy-balancer/webhooks/tally'
 import { startWebhooks } from '@comfy-balancer/webhooks/webhooks'
 import type { AttemptLimits } from './attempt/attempt.ts'
 import { createAttemptTally } from './attempt/tally.ts'
@@ -91,7 +92,11 @@ export const createApp = async (config: ComfyServiceConfig, deps: AppDeps) => {
     info: { title: 'comfy-service', version, description: 'One ComfyUI node behind an API for tasks' }
   })
   let agent: NodeAgent | undefined
-  const tallies = { dispatch: createDispatchTally(metrics), attempts: createAttemptTally(metrics) }
+  const tallies = {
+    dispatch: createDispatchTally(metrics),
+    attempts: createAttemptTally(metrics),
+    webhooks: createWebhookTally(metrics)
+  }
   measureNode(metrics, {
     report: () => reportOf({ comfyui, sampler, residency }, undefined, 0),
     isBusy: () => agent?.isBusy() ?? false
@@ -162,7 +167,16 @@ export const createApp = async (config: ComfyServiceConfig, deps: AppDeps) => {
             reconnect: connection.reconnect,
             as: { node }
           }),
-        () => startWebhooks(config, { connection, ledger, hints, urlRules: egressRulesOf(config), viewOf, log: logger })
+        () =>
+          startWebhooks(config, {
+            connection,
+            ledger,
+            hints,
+            urlRules: egressRulesOf(config),
+            viewOf,
+            log: logger,
+            tally: tallies.webhooks
+          })
       ]
     })
     loops.push(startOutputSweep({ ledger, store, node: durable ? undefined : node, log: logger }))
