@@ -14,6 +14,7 @@ const programs = {
   test: local('test'),
   check: local('check'),
   keys: local('keys'),
+  configuration: local('configuration'),
   bench: 'packages/benchmarks/dist/src/main.js',
   chaos: 'packages/benchmarks/dist/src/chaos/main.js',
   fuzz: 'packages/fuzz/dist/src/main.js',
@@ -120,7 +121,9 @@ const buildPage = async () => {
 checkNode()
 const [command, ...rest] = process.argv.slice(2)
 if (command !== 'build' && !(command in programs))
-  fail('use: npm start | npm test | npm run demo | check | build | keys | bench | chaos | fuzz | conformance')
+  fail(
+    'use: npm start | npm test | npm run demo | check | build | keys | configuration | bench | chaos | fuzz | conformance'
+  )
 await install()
 await build()
 await buildPage()

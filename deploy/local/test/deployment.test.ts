@@ -91,6 +91,44 @@ t.test('every container of ours is hardened and comes back', async t => {
   t.ok('comfyui' in compose.services && compose.services.comfyui?.profiles?.includes('gpu'))
 })
 
+type Overlaid = Service & { readonly secrets?: string[]; readonly user?: string }
+type Overlay = { services: Record<string, Overlaid>; secrets: Record<string, { file: string }> }
+
+/** Tags of compose: what is reset or overridden takes the place of what the first file says. */
+const tags = ['!reset', '!override'].flatMap(tag => [
+  { tag, collection: 'seq' as const },
+  { tag, collection: 'map' as const }
+])
+
+t.test('the production overlay asks for keys and passwords and publishes the balancer alone', async t => {
+  const text = read('deploy/compose.production.yml')
+  const overlay: Overlay = parse(text, { customTags: tags as never })
+  for (const name of Object.keys(overlay.services)) t.ok(name in compose.services, `${name} is in docker-compose.yml`)
+  for (const [name, { ports = [] }] of services) {
+    const replaced = overlay.services[name]?.ports
+    if (name === 'comfy-balancer') t.match(replaced, [/^\$\{BALANCER_ADDRESS:-127\.0\.0\.1\}:8080:8080$/])
+    else t.same(replaced ?? ports, [], `${name} is not published`)
+  }
+  const ours = services.filter(([, { build }]) => /comfy-(balancer|service)\//.test(build?.dockerfile ?? ''))
+  for (const [name, { environment }] of ours) {
+    const { environment: more, secrets } = overlay.services[name] ?? {}
+    const wanted = { AUTH_MODE: 'keys', REDIS_URL: '', REDIS_PASSWORD_FILE: '/run/secrets/redis_password' }
+    t.match({ ...environment, ...more }, wanted, name)
+    t.same(secrets, ['redis_password'], name)
+  }
+  const { redis, logdy } = overlay.services
+  t.match(redis, { command: ['/etc/redis/start.sh', '--appendonly'], secrets: ['redis_password'] })
+  t.match(logdy, { user: '65534:65534', networks: ['logs'], environment: { LOGDY_UI_PASS: /^\$\{LOGDY_UI_PASS:\?/ } })
+  for (const { file } of Object.values(overlay.secrets)) t.match(file, /^\$\{SECRETS_DIR:\?/, 'no secret has a default')
+  for (const [name, { profiles = [] }] of services.filter(([name]) => name.startsWith('simulator-')))
+    t.same([profiles, overlay.services[name]?.profiles], [[], ['simulated']], `${name} stays away`)
+})
+
+t.test('images of others are of one version each', async t => {
+  for (const [name, { image = '', build }] of services)
+    if (!build && name !== 'comfyui') t.match(image, /:v?\d+\.\d+/, name)
+})
+
 const projects = {
   'comfy-balancer': 'services/comfy-balancer',
   'comfy-service': 'services/comfy-service',

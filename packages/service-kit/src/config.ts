@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { inspect } from 'node:util'
 import type { Static, StringOptions, TObject, TSchema, TString } from '@sinclair/typebox'
 import { Type } from '@sinclair/typebox'
@@ -27,6 +27,27 @@ export class ConfigError extends Error {
 /** A string that is never printed, and that may also come from the file named by `<KEY>_FILE`. */
 export const secretString = (options: StringOptions = {}): TString => Type.String({ ...options, secret: true })
 
+/** The name or address of a host, without scheme, port or path. */
+export const hostString = (options: StringOptions = {}): TString =>
+  Type.String({ maxLength: 255, pattern: '^[^\\s/@]+$', rule: 'must be the name or the address of a host', ...options })
+
+/** An address that begins with http:// or https://. */
+export const httpUrl = (options: StringOptions = {}): TString =>
+  Type.String({
+    pattern: '^https?://[^\\s@]+$',
+    rule: 'must be an http:// or https:// URL, without a user in it',
+    mustBe: 'url',
+    ...options
+  })
+
+/** The path of a folder that must be there. */
+export const folderPath = (options: StringOptions = {}): TString =>
+  Type.String({ rule: 'must be a folder that exists', mustBe: 'folder', ...options })
+
+/** The path of a file that must be there. */
+export const filePath = (options: StringOptions = {}): TString =>
+  Type.String({ rule: 'must be a file that exists', mustBe: 'file', ...options })
+
 /**
  * Reads the variables named by the schema's keys. An empty string counts as absent, defaults and conversions come from the schema.
  * Secrets of the result are readable by name but appear neither in JSON, nor in inspection, nor in a spread copy.
@@ -49,6 +70,13 @@ export const readConfig = <T extends TObject>(
   return hideSecrets(schema, values) as Static<T>
 }
 
+/** What a pattern cannot tell of a text. */
+const tests: Readonly<Record<string, (text: string) => boolean>> = {
+  url: text => URL.canParse(text),
+  folder: path => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true,
+  file: path => statSync(path, { throwIfNoEntry: false })?.isFile() === true
+}
+
 const isSecret = (schema: TSchema): boolean => schema.secret === true
 
 const readValue = (
@@ -61,9 +89,10 @@ const readValue = (
   const value = text === undefined ? Value.Default(schema, undefined) : convert(schema, text)
   if (value === undefined) return undefined
   const error = Value.Errors(schema, value).First()
-  if (error === undefined) return value
+  const passes = typeof schema.mustBe !== 'string' || error !== undefined || tests[schema.mustBe]?.(String(value))
+  if (error === undefined && passes) return value
   const given = isSecret(schema) ? 'the value given is not printed' : `given: ${JSON.stringify(text ?? value)}`
-  faults.push({ name, message: `${rule(schema, error.message)} (${given})` })
+  faults.push({ name, message: `${rule(schema, error?.message ?? '')} (${given})` })
   return undefined
 }
 

@@ -11,7 +11,8 @@ export const egressConfig = {
   EGRESS_PORTS_ALLOW: Type.String({
     default: '80,443',
     pattern: '^\\s*\\d{1,5}\\s*(,\\s*\\d{1,5}\\s*)*$',
-    rule: 'must be ports, comma-separated'
+    rule: 'must be ports, comma-separated',
+    description: 'Ports that input URLs and webhooks may name'
   }),
   EGRESS_ALLOW_HTTP: Type.Boolean({ default: true, description: 'Whether input URLs may be http://' }),
   INPUT_MAX_BYTES: Type.Integer({

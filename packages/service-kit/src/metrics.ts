@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { Type } from '@sinclair/typebox'
+import { type Static, type TObject, Type } from '@sinclair/typebox'
 import {
   Counter,
   type CounterConfiguration,
@@ -12,12 +12,12 @@ import {
   type HistogramConfiguration,
   Registry
 } from 'prom-client'
+import { type ConfigRule, hostString } from './config.ts'
 
 /** The variables of the metrics listener; the default port differs between the services. */
 export const metricsConfig = (defaults: { readonly port: number }) => ({
-  METRICS_HOST: Type.String({
+  METRICS_HOST: hostString({
     default: '127.0.0.1',
-    maxLength: 255,
     description: 'Address that Prometheus scrapes; there is no authentication, so never a public one'
   }),
   METRICS_PORT: Type.Integer({
@@ -27,6 +27,14 @@ export const metricsConfig = (defaults: { readonly port: number }) => ({
     description: 'Port of `/metrics`; 0: any free one, named in the log'
   })
 })
+
+type MetricsConfig = Static<TObject<ReturnType<typeof metricsConfig>>>
+
+/** Refuses metrics on the port of the API, where they would be public. */
+export const metricsRule: ConfigRule<MetricsConfig & { readonly PORT: number }> = ({ PORT, METRICS_PORT }) =>
+  METRICS_PORT === undefined || METRICS_PORT === 0 || METRICS_PORT !== PORT
+    ? []
+    : [{ name: 'METRICS_PORT', message: `must differ from PORT (both are ${PORT}): metrics need no key` }]
 
 /** A registry of Prometheus metrics, the ways to add one, and the listener that shows them. */
 export type Metrics = {

@@ -1,21 +1,31 @@
 import { readFileSync } from 'node:fs'
 import { type Static, type TObject, Type } from '@sinclair/typebox'
-import { ConfigError, type ConfigFault, type ConfigRule, secretString } from './config.ts'
+import { ConfigError, type ConfigFault, type ConfigRule, filePath, hostString, secretString } from './config.ts'
 
 /** The variables that say where Redis is; spread them into a service's schema and pass `redisRule` to `readConfig`. */
 export const redisConfig = {
   REDIS_URL: Type.Optional(secretString({ description: 'redis[s]://[username[:password]@]host[:port][/db]' })),
-  REDIS_HOST: Type.Optional(Type.String({ maxLength: 255, description: 'Default 127.0.0.1' })),
+  REDIS_HOST: Type.Optional(hostString({ description: 'Default 127.0.0.1' })),
   REDIS_PORT: Type.Optional(Type.Integer({ minimum: 1, maximum: 65_535, description: 'Default 6379' })),
-  REDIS_USERNAME: Type.Optional(Type.String({ description: 'ACL user; absent: the default user' })),
+  REDIS_USERNAME: Type.Optional(
+    Type.String({
+      pattern: '^\\S+$',
+      rule: 'must be a name without spaces',
+      description: 'ACL user; absent: the default user'
+    })
+  ),
   REDIS_PASSWORD: Type.Optional(secretString({ description: 'May hold any character; nothing is decoded' })),
   REDIS_DB: Type.Optional(Type.Integer({ minimum: 0, maximum: 65_535, description: 'Default 0' })),
-  REDIS_TLS: Type.Boolean({ default: false }),
-  REDIS_TLS_CA_FILE: Type.Optional(Type.String({ description: 'PEM file of the authority that signed the server' })),
+  REDIS_TLS: Type.Boolean({
+    default: false,
+    description: 'Whether to speak TLS; `rediss://` and REDIS_TLS_CA_FILE say so too'
+  }),
+  REDIS_TLS_CA_FILE: Type.Optional(filePath({ description: 'PEM file of the authority that signed the server' })),
   REDIS_KEY_PREFIX: Type.String({
     default: '{cb}:',
     pattern: '^[^{}\\s]*\\{[^{}\\s]+\\}[^{}\\s]*:$',
-    rule: 'must contain one hash tag such as {cb} and end in a colon, so that every key lives in one cluster slot'
+    rule: 'must contain one hash tag such as {cb} and end in a colon, so that every key lives in one cluster slot',
+    description: 'Before every key: one ledger for each prefix'
   })
 }
 

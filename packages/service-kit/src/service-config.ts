@@ -1,31 +1,52 @@
 import { isIPv4 } from 'node:net'
 import { type Static, type TObject, Type } from '@sinclair/typebox'
-import type { ConfigRule } from './config.ts'
+import { type ConfigRule, hostString } from './config.ts'
 
 const Port = Type.Integer({ minimum: 0, maximum: 65_535 })
 
 /** The variables that every service has; the ports differ. Pass `serviceRule` to `readConfig` with them. */
 export const serviceConfig = (defaults: { readonly port: number; readonly logdyPort: number }) => ({
-  HOST: Type.String({ default: '127.0.0.1', description: 'Address to listen on' }),
-  PORT: Type.Integer({ ...Port, default: defaults.port }),
+  HOST: hostString({
+    default: '127.0.0.1',
+    description: 'Address to listen on; beyond loopback AUTH_MODE must be set'
+  }),
+  PORT: Type.Integer({ ...Port, default: defaults.port, description: 'Port to listen on; 0: any free one' }),
   LOG_LEVEL: Type.Unsafe<LogLevel>(
     Type.String({
       default: 'info',
       pattern: '^(trace|debug|info|warn|error|fatal|silent)$',
-      rule: 'must be one of trace, debug, info, warn, error, fatal, silent'
+      rule: 'must be one of trace, debug, info, warn, error, fatal, silent',
+      description: 'The least level that is logged: trace, debug, info, warn, error, fatal, or silent'
     })
   ),
-  LOG_LOGDY_HOST: Type.Optional(Type.String({ description: 'Absent: no logdy' })),
-  LOG_LOGDY_PORT: Type.Integer({ minimum: 1, maximum: 65_535, default: defaults.logdyPort }),
-  LOG_LOGDY_QUEUE_BYTES: Type.Integer({ minimum: 65_536, maximum: 1_073_741_824, default: 8_388_608 }),
-  BODY_LIMIT_BYTES: Type.Integer({ minimum: 1024, maximum: 1_073_741_824, default: 10_485_760 }),
+  LOG_LOGDY_HOST: Type.Optional(
+    hostString({ description: 'Where logdy listens, a viewer of the log. Absent: no logdy' })
+  ),
+  LOG_LOGDY_PORT: Type.Integer({
+    minimum: 1,
+    maximum: 65_535,
+    default: defaults.logdyPort,
+    description: "logdy's port for this service"
+  }),
+  LOG_LOGDY_QUEUE_BYTES: Type.Integer({
+    minimum: 65_536,
+    maximum: 1_073_741_824,
+    default: 8_388_608,
+    description: 'Of lines that may wait for logdy; beyond it the oldest give way'
+  }),
+  BODY_LIMIT_BYTES: Type.Integer({
+    minimum: 1024,
+    maximum: 1_073_741_824,
+    default: 10_485_760,
+    description: 'Of one request'
+  }),
   BODY_SECONDS: Type.Integer({
     minimum: 1,
     maximum: 3_600,
     default: 30,
     description: 'How long a body may take to arrive; uploads have an hour'
   }),
-  JSON_MAX_DEPTH: Type.Integer({ minimum: 4, maximum: 512, default: 64 }),
+  JSON_MAX_DEPTH: Type.Integer({ minimum: 4, maximum: 512, default: 64, description: 'Nesting of a JSON body' }),
   AUTH_MODE: Type.Optional(
     Type.Unsafe<'none' | 'keys'>(
       Type.String({

@@ -16,10 +16,18 @@ export const storeConfig = {
     Type.String({ description: 'The same server as callers reach it, for redirects to it. Absent: S3_ENDPOINT' })
   ),
   S3_ACCESS_KEY: Type.Optional(
-    Type.String({ description: "Absent, with S3_SECRET_KEY: the machine's own, as every AWS program finds them" })
+    Type.String({
+      pattern: '^\\S+$',
+      rule: 'must be a key without spaces',
+      description: "Absent, with S3_SECRET_KEY: the machine's own, as every AWS program finds them"
+    })
   ),
-  S3_SECRET_KEY: Type.Optional(secretString()),
-  S3_REGION: Type.String({ default: 'us-east-1', pattern: '^[A-Za-z0-9-]{1,64}$' }),
+  S3_SECRET_KEY: Type.Optional(secretString({ description: 'Belongs to S3_ACCESS_KEY' })),
+  S3_REGION: Type.String({
+    default: 'us-east-1',
+    pattern: '^[A-Za-z0-9-]{1,64}$',
+    description: 'Region of the bucket'
+  }),
   S3_BUCKET: Type.Optional(Type.String({ pattern: '^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$', description: 'Must exist' })),
   S3_USE_SSL: Type.Optional(
     Type.Boolean({ description: 'Whether S3_ENDPOINT without a scheme is spoken to by https. Default true' })

@@ -1,3 +1,4 @@
+import { folderPath } from '@comfy-balancer/service-kit/config'
 import { Type } from '@sinclair/typebox'
 import type { InputLimits } from './inputs/input-library.ts'
 
@@ -34,7 +35,7 @@ export const taskApiConfig = {
     description: 'Tasks that one request may give, by count or as a list'
   }),
   TEMPLATES_DIR: Type.Optional(
-    Type.String({ description: 'Folder of templates that every tenant sees: <name>.json, each as one would PUT it' })
+    folderPath({ description: 'Folder of templates that every tenant sees: <name>.json, each as one would PUT it' })
   ),
   MAX_FOLLOWERS: Type.Integer({
     minimum: 1,

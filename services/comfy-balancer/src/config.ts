@@ -1,6 +1,6 @@
 import { readConfig } from '@comfy-balancer/service-kit/config'
 import { egressConfig, egressRule } from '@comfy-balancer/service-kit/egress-config'
-import { metricsConfig } from '@comfy-balancer/service-kit/metrics'
+import { metricsConfig, metricsRule } from '@comfy-balancer/service-kit/metrics'
 import { redisConfig, redisRule } from '@comfy-balancer/service-kit/redis-config'
 import { serviceConfig, serviceRule } from '@comfy-balancer/service-kit/service-config'
 import { storeConfig, storeRule } from '@comfy-balancer/service-kit/store-config'
@@ -29,7 +29,8 @@ export const ComfyBalancerConfig = Type.Object({
   BALANCER_ID: Type.Optional(
     Type.String({
       pattern: '^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$',
-      description: 'Default: the host name and process id'
+      rule: 'must be letters, digits, dots, colons, hyphens or underscores',
+      description: 'Name of this balancer in the log. Default: the host name and process id'
     })
   )
 })
@@ -37,4 +38,4 @@ export type ComfyBalancerConfig = Static<typeof ComfyBalancerConfig>
 
 /** Reads the configuration from the environment. Throws ConfigError with every fault. */
 export const readComfyBalancerConfig = (env: NodeJS.ProcessEnv): ComfyBalancerConfig =>
-  readConfig(ComfyBalancerConfig, env, [serviceRule, redisRule, egressRule, storeRule, webhookRule])
+  readConfig(ComfyBalancerConfig, env, [serviceRule, metricsRule, redisRule, egressRule, storeRule, webhookRule])

@@ -1,6 +1,6 @@
-import { readConfig } from '@comfy-balancer/service-kit/config'
+import { type ConfigRule, folderPath, httpUrl, readConfig } from '@comfy-balancer/service-kit/config'
 import { egressConfig, egressRule } from '@comfy-balancer/service-kit/egress-config'
-import { metricsConfig } from '@comfy-balancer/service-kit/metrics'
+import { metricsConfig, metricsRule } from '@comfy-balancer/service-kit/metrics'
 import { redisConfig, redisRule } from '@comfy-balancer/service-kit/redis-config'
 import { serviceConfig, serviceRule } from '@comfy-balancer/service-kit/service-config'
 import { storeConfig, storeRule } from '@comfy-balancer/service-kit/store-config'
@@ -19,13 +19,9 @@ export const ComfyServiceConfig = Type.Object({
   ...storeConfig,
   ...egressConfig,
   ...webhookConfig,
-  COMFYUI_URL: Type.String({
-    default: 'http://127.0.0.1:8188',
-    pattern: '^https?://',
-    rule: 'must be an http:// or https:// URL'
-  }),
+  COMFYUI_URL: httpUrl({ default: 'http://127.0.0.1:8188', description: 'The ComfyUI that this service wraps' }),
   COMFYUI_DIR: Type.Optional(
-    Type.String({
+    folderPath({
       description:
         "ComfyUI's own folder, with output, input and temp, where this service shares it: our files there are removed after use"
     })
@@ -34,18 +30,29 @@ export const ComfyServiceConfig = Type.Object({
     Type.String({
       pattern: '^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$',
       rule: 'must be letters, digits, dots, colons, hyphens or underscores',
-      description: 'Default: the host name and port'
+      description: 'Name of this node, in the fleet and in the log. Default: the host name and port'
     })
   ),
   NODE_URL: Type.Optional(
-    Type.String({ pattern: '^https?://', description: 'The address that others reach this service under' })
+    httpUrl({ description: 'The address that others reach this service under. Default: where it listens' })
   ),
   NODE_LABELS: Type.String({ default: '', description: 'name=value, comma-separated; tasks choose by them' }),
   GPU_INDEX: Type.Optional(
     Type.Integer({ minimum: 0, maximum: 255, description: "This node's GPU, as nvidia-smi counts" })
   ),
-  GPU_UUID: Type.Optional(Type.String()),
-  HEARTBEAT_MS: Type.Integer({ minimum: 50, maximum: 10_000, default: 1_000 }),
+  GPU_UUID: Type.Optional(
+    Type.String({
+      pattern: '^[A-Za-z0-9-]{1,80}$',
+      rule: 'must be letters, digits and hyphens',
+      description: 'The same by its UUID'
+    })
+  ),
+  HEARTBEAT_MS: Type.Integer({
+    minimum: 50,
+    maximum: 10_000,
+    default: 1_000,
+    description: 'How often this node reports; NODE_ALIVE_MS and LEASE_MS must be twice that at least'
+  }),
   COMFYUI_SILENT_SECONDS: Type.Integer({
     minimum: 1,
     maximum: 86_400,
@@ -59,7 +66,7 @@ export const ComfyServiceConfig = Type.Object({
     description: 'How long ComfyUI is given to let go of a prompt before its node counts as occupied'
   }),
   COMFYUI_MODELS_DIR: Type.Optional(
-    Type.String({
+    folderPath({
       description: "ComfyUI's models folder, where this service can write to it: then it takes LoRAs that come along"
     })
   ),
@@ -75,12 +82,23 @@ export type ComfyServiceConfig = Static<typeof ComfyServiceConfig>
 
 /** Reads the configuration from the environment. Throws ConfigError with every fault. */
 export const readComfyServiceConfig = (env: NodeJS.ProcessEnv): ComfyServiceConfig =>
-  readConfig(ComfyServiceConfig, env, [serviceRule, redisRule, egressRule, storeRule, webhookRule, labelsRule])
+  readConfig(ComfyServiceConfig, env, [
+    ...[serviceRule, metricsRule, redisRule, egressRule, storeRule, webhookRule],
+    ...[labelsRule, heartbeatRule]
+  ])
 
 const labelsRule = ({ NODE_LABELS }: Partial<ComfyServiceConfig>) =>
   (NODE_LABELS ?? '').split(',').every(pair => pair.trim() === '' || /^[^=\s]{1,64}=[^=]{1,256}$/.test(pair.trim()))
     ? []
     : [{ name: 'NODE_LABELS', message: 'must be name=value pairs, comma-separated' }]
+
+/** Refuses heartbeats so far apart that one late one would cost the node its slot, or its place in dispatch. */
+const heartbeatRule: ConfigRule<ComfyServiceConfig> = ({ HEARTBEAT_MS, ...limits }) =>
+  (['LEASE_MS', 'NODE_ALIVE_MS'] as const).flatMap(name => {
+    const ms = limits[name]
+    if (ms === undefined || HEARTBEAT_MS === undefined || ms >= 2 * HEARTBEAT_MS) return []
+    return [{ name, message: `must be at least twice HEARTBEAT_MS (${ms} is less than 2 × ${HEARTBEAT_MS})` }]
+  })
 
 /** The labels of NODE_LABELS. */
 export const labelsOf = (text: string): Record<string, string> =>

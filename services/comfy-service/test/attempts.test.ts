@@ -27,7 +27,7 @@ const pngSignature = '89504e470d0a1a0a'
 const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex')
 
 /** A simulated ComfyUI and the service in this process, alone: it dispatches for itself. */
-const open = async (t: Test, { simulator: more = {}, env = {}, isTapped = false, wrap }: Options = {}) => {
+const open = async (t: Test, { simulator: more = {}, env = {}, isTapped = false, heartbeatMs, wrap }: Options = {}) => {
   const folder = t.testdir({})
   const scratch = openScratchLedger()
   const comfyUiDir = join(folder, 'comfyui')
@@ -36,7 +36,7 @@ const open = async (t: Test, { simulator: more = {}, env = {}, isTapped = false,
   const simulator = createSimulator(options)
   await simulator.listen()
   const tap = isTapped ? await openWireTap(simulator.url) : undefined
-  const config = readComfyServiceConfig({
+  const checked = readComfyServiceConfig({
     REDIS_URL: process.env.REDIS_URL,
     REDIS_KEY_PREFIX: scratch.ledger.prefix,
     COMFYUI_URL: tap?.url ?? simulator.url,
@@ -47,6 +47,7 @@ const open = async (t: Test, { simulator: more = {}, env = {}, isTapped = false,
     ...env,
     ...(env.COMFYUI_DIR === undefined ? {} : { COMFYUI_DIR: comfyUiDir })
   })
+  const config = heartbeatMs === undefined ? checked : Object.create(checked, { HEARTBEAT_MS: { value: heartbeatMs } })
   const { logger } = createLogger({
     service: 'comfy-service',
     instance: node,
@@ -97,6 +98,8 @@ type Options = {
   simulator?: SimulatorOptions
   env?: Record<string, string>
   isTapped?: boolean
+  /** Slower than a configuration may say. */
+  heartbeatMs?: number
   /** What the store does otherwise than it should. */
   wrap?: (store: ObjectStore) => Partial<ObjectStore>
 }
@@ -286,7 +289,8 @@ t.test('an attempt past its time fails, with ComfyUI free again before the slot 
 
 t.test('a result that comes after the lease has ended is refused and leaves no files', async t => {
   const { generate, outcome, reasons, simulator, storedFiles } = await open(t, {
-    env: { HEARTBEAT_MS: '5000', LEASE_MS: '1200', NODE_ALIVE_MS: '600', BLIND_MS: '60000' }
+    env: { LEASE_MS: '1200', NODE_ALIVE_MS: '600', BLIND_MS: '60000' },
+    heartbeatMs: 5_000
   })
   const id = await generate(picture(35, 2))
   t.match(await outcome(id), { state: 'succeeded', attempt: 2 })
