@@ -526,7 +526,7 @@ export const watchFleet = {
     summary: 'Server-Sent Events of the whole fleet, at most one a second: first everything, then what changed',
     tags: ['nodes'],
     response: {
-      200: Type.Unsafe<unknown>(Type.String({ description: 'text/event-stream of FleetUpdate' })),
+      200: media('text/event-stream', 'Each `data:` is a FleetUpdate'),
       ...problems
     }
   }
