@@ -11,6 +11,9 @@ const seed = 20_261_122
 const ciRequests = 4_000
 const ciSeconds = 40
 
+/** What the dashboard is made of: a comfy-service has none. */
+const ofBalancerAlone = new Set(['openSession', 'getSession', 'endSession', 'watchFleet'])
+
 let traps: Traps
 let stage: Stage
 
@@ -33,7 +36,10 @@ t.test('each service serves a valid OpenAPI document that knows every endpoint a
     const document = await documentOf(url)
     const { valid, errors } = await new Validator().validate(structuredClone(document))
     t.ok(valid, `${name}: ${JSON.stringify(errors)?.slice(0, 500)}`)
-    for (const { method, url: path, scope, schema } of allEndpoints) {
+    const served = allEndpoints.filter(
+      ({ schema }) => name === 'comfy-balancer' || !ofBalancerAlone.has(schema.operationId)
+    )
+    for (const { method, url: path, scope, schema } of served) {
       const operation = document.paths[path.replace(/:([A-Za-z]+)/g, '{$1}')]?.[method.toLowerCase()]
       if (operation?.operationId !== schema.operationId) {
         t.fail(`${name} does not list ${schema.operationId}`)
