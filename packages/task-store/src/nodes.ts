@@ -117,7 +117,7 @@ export const createNodes = ({ redis, keys, run, limits }: StoreDeps) => {
 
     /** Says that a balancer lives. */
     async balancerBeat(balancer: string): Promise<void> {
-      await redis.set(keys.balancer(), balancer, 'PX', limits.blindMs)
+      await run('presence', balancer)
     },
 
     /** True when some balancer showed itself lately. */

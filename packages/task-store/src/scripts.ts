@@ -23,6 +23,8 @@ const scriptFlags = {
   suspect: 'allow-oom',
   drain: 'allow-oom',
   pardon: 'allow-oom',
+  presence: 'allow-oom',
+  turn: 'allow-oom',
   meter: 'allow-oom',
   deliver: 'allow-oom',
   delivered: 'allow-oom',
@@ -46,22 +48,28 @@ const read = (file: string): string => readFileSync(new URL(`../../scripts/${fil
 
 /**
  * Loads the scripts into a client under one key prefix. Each is the shared part plus its own file; `defineCommand` sends it by digest and
- * loads it again when a restarted Redis has forgotten it. The prefix is the only declared key: every other has its hash tag.
+ * loads it again when a restarted Redis has forgotten it. A Redis whose memory is full
+ * refuses a script before it remembers it, so that the digest may stay unknown: then the text is sent. The prefix is the only declared key: every other has its hash tag.
  */
 export const loadScripts = (redis: Redis, prefix: string, limits: Limits): RunScript => {
   const names = Object.fromEntries(Object.entries(keyNames).map(([name, text]) => [name, prefix + text]))
   const shared = [table('K', names), table('L', scriptLimits(limits)), read('ledger')].join('\n')
-  const commands = new Map<ScriptName, string>()
+  const commands = new Map<ScriptName, { readonly command: string; readonly lua: string }>()
   for (const [name, flags] of Object.entries(scriptFlags) as [ScriptName, string][]) {
     const command = `ledger:${prefix}:${name}`
     const shebang = flags ? `#!lua flags=${flags}` : '#!lua'
-    redis.defineCommand(command, { numberOfKeys: 1, lua: `${shebang}\n${shared}\n${read(name)}` })
-    commands.set(name, command)
+    const lua = `${shebang}\n${shared}\n${read(name)}`
+    redis.defineCommand(command, { numberOfKeys: 1, lua })
+    commands.set(name, { command, lua })
   }
-  return (name, ...args) => {
-    const command = (redis as unknown as Record<string, (...args: (string | number)[]) => Promise<unknown>>)[
-      commands.get(name)!
-    ]!
-    return command.call(redis, prefix, ...args)
+  return async (name, ...args) => {
+    const { command, lua } = commands.get(name)!
+    const send = (redis as unknown as Record<string, (...args: (string | number)[]) => Promise<unknown>>)[command]!
+    try {
+      return await send.call(redis, prefix, ...args)
+    } catch (error) {
+      if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error
+      return redis.eval(lua, 1, prefix, ...args)
+    }
   }
 }

@@ -104,7 +104,8 @@ const readers: Readonly<Record<string, (values: string[]) => unknown>> = {
   delayed: scores,
   deadlines: scores,
   nodes: scores,
-  tasks: values => pairs(values).map(([id]) => id)
+  tasks: values => pairs(values).map(([id]) => id),
+  ended: members
 }
 
 const listOf = (text: string | undefined): string[] => (text ? text.split(',') : [])
@@ -216,14 +217,13 @@ export const expectedDump = (model: LedgerModel, limits: Limits, nowMs: number):
   put('deadlines', numbers(tasks.flatMap(task => (dueMs(task) === undefined ? [] : [[task.id, dueMs(task)!]]))))
   put('slots', numbers(nodes.flatMap(({ id, slot }) => (slot ? [[id, slot.endsMs]] : []))))
   put('nodes', numbers(nodes.map(({ id, beatMs }) => [id, beatMs])))
-  const ended = counts(
-    by(
-      tasks.filter(task => isTerminal(task.state)),
-      task => task.state
-    )
-  )
+  const terminal = tasks.filter(task => isTerminal(task.state))
+  const ended = counts(by(terminal, task => task.state))
+  put('ended', terminal.map(({ id }) => id).toSorted())
+  const failed = terminal.filter(task => task.state === 'failed')
+  const failedBy = counts(by(failed, task => `failed:${task.problem}`))
   const { lastSweepMs, guardedMs } = model
-  put('counters', present({ ...ended, lastSweepMs, guardedMs }))
+  put('counters', present({ ...ended, ...failedBy, lastSweepMs, guardedMs }))
   return sorted(keys)
 }
 
