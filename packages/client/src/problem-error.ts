@@ -1,14 +1,40 @@
-import { type Problem, problem } from '@comfy-balancer/contract/problem'
+import { type Problem, type ProblemPlace, problem } from '@comfy-balancer/contract/problem'
 
-/** The service refused a call, or answered something that is no answer: `problem` says what and where. */
+/** The service refused a call, or answered something that is no answer: `code` is the stable word to match on, `detail` is for people. */
 export class ProblemError extends Error {
   override readonly name = 'ProblemError'
   readonly problem: Problem
+  /** When to come back, where the service says so. */
+  readonly retryAfterSeconds: number | undefined
 
-  constructor(told: Problem) {
+  constructor(told: Problem, retryAfterSeconds?: number) {
     super(`${told.code} (${told.status}): ${told.detail || told.title}`)
     this.problem = told
+    this.retryAfterSeconds = retryAfterSeconds
   }
+
+  get code(): string {
+    return this.problem.code
+  }
+
+  get status(): number {
+    return this.problem.status
+  }
+
+  get detail(): string {
+    return this.problem.detail
+  }
+
+  /** The places in the request that are wrong, each with its JSON Pointer. */
+  get errors(): readonly ProblemPlace[] {
+    return this.problem.errors ?? []
+  }
+}
+
+/** The seconds of an answer's `Retry-After`, where it has some. */
+export const retryAfterSecondsOf = ({ headers }: Response): number | undefined => {
+  const told = headers.get('retry-after') ?? ''
+  return /^\d+$/.test(told) ? Number(told) : undefined
 }
 
 const detailBytes = 2_000
@@ -20,7 +46,8 @@ export const readProblem = async (response: Response): Promise<ProblemError> => 
     asProblem(text) ?? {
       ...problem('internal-error', text.slice(0, detailBytes) || response.statusText),
       status: response.status
-    }
+    },
+    retryAfterSecondsOf(response)
   )
 }
 

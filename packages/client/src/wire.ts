@@ -1,7 +1,7 @@
 import type { Endpoint } from '@comfy-balancer/contract/endpoint'
 import type { AnyInput } from './input.ts'
 import { pause } from './pause.ts'
-import { ProblemError, readProblem } from './problem-error.ts'
+import { ProblemError, readProblem, retryAfterSecondsOf } from './problem-error.ts'
 
 export type WireOptions = {
   readonly baseUrl: string | URL
@@ -68,7 +68,7 @@ const isPassing = (outcome: Response | { failure: unknown }): boolean => {
   return outcome.status === 503 || (outcome.status === 429 && toldMs(outcome) <= maxDelayMs)
 }
 
-const toldMs = (answer: Response): number => Number(answer.headers.get('retry-after') ?? Number.NaN) * 1000
+const toldMs = (answer: Response): number => (retryAfterSecondsOf(answer) ?? Number.NaN) * 1000
 
 /** The same upload again has the same id. */
 const isRepeatable = (endpoint: Endpoint, { form }: AnyInput, headers: Headers): boolean =>
@@ -76,7 +76,7 @@ const isRepeatable = (endpoint: Endpoint, { form }: AnyInput, headers: Headers):
 
 const delayMs = (outcome: Response | { failure: unknown }, attempt: number): number => {
   const told = outcome instanceof Response ? toldMs(outcome) : Number.NaN
-  if (Number.isFinite(told)) return Math.min(Math.max(told, 0), maxDelayMs)
+  if (Number.isFinite(told)) return Math.min(told, maxDelayMs)
   return Math.random() * Math.min(firstDelayMs * 2 ** attempt, maxDelayMs)
 }
 

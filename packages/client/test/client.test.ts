@@ -139,6 +139,7 @@ t.test('templates are stored, read, tried and deleted by name', async t => {
 })
 
 t.test('refusals are thrown as problems, and repeated only where that can help', async t => {
+  const place = { pointer: '/params/style', code: 'enum', detail: 'is none of them' }
   const { client, seen } = await aService(t, (request, response) => {
     if (request.url.endsWith('/page')) return response.writeHead(502).end('<html>bad gateway</html>')
     if (request.url.endsWith('/busy')) return json(response, 503, problem('draining', 'bye'), { 'retry-after': '0' })
@@ -146,11 +147,14 @@ t.test('refusals are thrown as problems, and repeated only where that can help',
       return json(response, 429, problem('rate-limited', 'slow'), { 'retry-after': '0' })
     if (request.url.endsWith('/much'))
       return json(response, 429, problem('quota-exceeded', 'no'), { 'retry-after': '72' })
+    if (request.url.endsWith('/wrong'))
+      return json(response, 400, problem('validation-failed', 'no', { errors: [place] }))
     return json(response, 404, problem('not-found', 'no task of that id'))
   })
   const thrown = await client.cancel('x').catch((error: unknown) => error)
   t.ok(thrown instanceof ProblemError)
-  t.match((thrown as ProblemError).problem, { code: 'not-found', status: 404 })
+  t.match(thrown, { code: 'not-found', status: 404, detail: 'no task of that id' })
+  t.same((thrown as ProblemError).errors, [])
   t.equal(seen[0]?.method, 'DELETE')
   t.equal(seen.length, 1)
   await t.rejects(client.getTask('page'), /internal-error \(502\)/)
@@ -161,8 +165,11 @@ t.test('refusals are thrown as problems, and repeated only where that can help',
   t.equal(seen.length, 7, 'a post without a key is sent once')
   await t.rejects(client.getTask('often'), /rate-limited/)
   t.equal(seen.length, 11, 'a rate gives way soon')
-  await t.rejects(client.getTask('much'), /quota-exceeded/)
+  await t.rejects(client.getTask('much'), { code: 'quota-exceeded', retryAfterSeconds: 72 })
   t.equal(seen.length, 12, 'a quota does not')
+  const wrong = await client.getTask('wrong').catch((error: unknown) => error)
+  t.same((wrong as ProblemError).errors, [place])
+  t.equal((wrong as ProblemError).retryAfterSeconds, undefined)
 })
 
 t.test('waiting polls long until the task has ended, and has a deadline', async t => {
