@@ -28,9 +28,9 @@ const firstDelayMs = 200
 const maxDelayMs = 5_000
 
 /**
- * Sends one call and gives the answer, whose body is not yet read; anything but 2xx throws a ProblemError. A call that is safe to repeat
- * (anything but a POST that is no upload and has no idempotency key) is tried again when the network fails, when the answer is 503 (as `Retry-After` says, at
- * most 5 s later), and when it is 429 and `Retry-After` is no more than that.
+ * Sends one call and gives the answer, whose body is not yet read unless it is JSON; anything but 2xx throws a ProblemError. A call that is
+ * safe to repeat (anything but a POST that is no upload and has no idempotency key) is tried again when the network fails, when the answer is
+ * 503 (as `Retry-After` says, at most 5 s later), and when it is 429 and `Retry-After` is no more than that.
  */
 export type Wire = (endpoint: Endpoint, input: AnyInput) => Promise<Response>
 
@@ -44,13 +44,17 @@ export const createWire = (options: WireOptions): Wire => {
     const signal = signalOf(input.timeoutMs ?? timeoutMs, input.signal)
     const most = isRepeatable(endpoint, input, init.headers) ? tries : 1
     for (let attempt = 1; ; attempt++) {
-      const outcome = await tryOnce(() => fetch(url, { ...init, signal }))
+      const outcome = await tryOnce(async () => whole(await fetch(url, { ...init, signal })))
       if (outcome instanceof Response && outcome.ok) return outcome
       if (attempt >= most || signal.aborted || !isPassing(outcome)) throw await asError(outcome)
       await pause(delayMs(outcome, attempt), signal)
     }
   }
 }
+
+/** JSON is read here, so that an answer that breaks off counts as a failure of the network. */
+const whole = async (answer: Response): Promise<Response> =>
+  answer.headers.get('content-type')?.includes('json') ? new Response(await answer.text(), answer) : answer
 
 const tryOnce = async (send: () => Promise<Response>): Promise<Response | { failure: unknown }> => {
   try {

@@ -86,17 +86,21 @@ t.test('every endpoint can be called, typed by its declaration', async t => {
 t.test('a post is repeated under one idempotency key until the service takes it', async t => {
   const { client, seen } = await aService(t, (request, response, round) => {
     if (round === 1) return response.destroy()
-    if (round === 2) return json(response, 503, problem('queue-full', 'wait'), { 'retry-after': '0' })
+    if (round === 2) {
+      response.writeHead(202, { 'content-type': 'application/json', 'content-length': 1_000 }).write('{"id":')
+      return void setImmediate(() => response.destroy())
+    }
+    if (round === 3) return json(response, 503, problem('queue-full', 'wait'), { 'retry-after': '0' })
     return json(response, 202, aTask({ metadata: { key: request.headers['idempotency-key'] } }))
   })
   const task = await client.generate({ prompt: { 1: { class_type: 'X', inputs: {} } } }, { waitSeconds: 2 })
-  t.equal(seen.length, 3)
+  t.equal(seen.length, 4)
   t.same(new Set(seen.map(one => one.headers['idempotency-key'])).size, 1)
-  t.equal(seen[2]?.headers.prefer, 'wait=2')
-  t.same(JSON.parse(seen[2]?.body ?? ''), { prompt: { 1: { class_type: 'X', inputs: {} } } })
+  t.equal(seen[3]?.headers.prefer, 'wait=2')
+  t.same(JSON.parse(seen[3]?.body ?? ''), { prompt: { 1: { class_type: 'X', inputs: {} } } })
   t.equal(task.metadata.key, seen[0]?.headers['idempotency-key'])
   await client.generate({ prompt: {} }, { idempotencyKey: 'mine' })
-  t.equal(seen[3]?.headers['idempotency-key'], 'mine')
+  t.equal(seen[4]?.headers['idempotency-key'], 'mine')
 })
 
 t.test('a group is posted like a task, read and cancelled under its own address', async t => {
