@@ -1,14 +1,20 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Fleet, type FleetOptions, startFleet } from '@comfy-balancer/local/fleet'
+import { makeOwnFolder } from '@comfy-balancer/local/own-folder'
 import { provideRedisOrExit } from '@comfy-balancer/local/redis'
+import { balancerDeathTable, hasLoss, measureBalancerDeath } from './balancer-death.ts'
+import { watchLag } from './chaos/lag.ts'
+import { type Rig, startRig } from './chaos/rig/rig.ts'
+import { failoverTable, measureFailover } from './failover.ts'
 import { fairnessTable, gpus, measureFairness } from './fairness.ts'
 import { followersTable, measureFollowers } from './followers.ts'
 import { claimsPerRound, ledgerReport, measureLedger } from './ledger.ts'
 import { measureOverhead, overheadTable } from './overhead.ts'
+import { hasLost, keptTable, measureFull, measureRestarts } from './redis-restart.ts'
 
 const results = fileURLToPath(new URL('../../results/', import.meta.url))
 
@@ -90,9 +96,69 @@ const ledger = async (rounds: number): Promise<void> => {
   }
 }
 
-const suites: Readonly<Record<string, (argument: number) => Promise<void>>> = { overhead, fairness, followers, ledger }
+type Judged = Result & { readonly isLoss: boolean }
 
-const defaults: Readonly<Record<string, string>> = { overhead: '200', fairness: '40', followers: '200', ledger: '60' }
+/** The same on programs that can be killed, with the times that we ship; the exit code is 1 when something was lost. */
+const onRig = async (nodes: number, measure: (rig: Rig) => Promise<Judged>): Promise<void> => {
+  const folder = makeOwnFolder('bench')
+  const lag = watchLag()
+  const rig = await startRig({ folder, nodes, balancers: 2, timers: {} })
+  try {
+    const { isLoss, file, text } = await measure(rig)
+    const longest = Math.max(0, ...lag.lags.map(({ ms }) => ms))
+    keep({ file, text: `${text}\n\nThis machine kept the measurement itself waiting for at most ${longest} ms.` })
+    if (isLoss) process.exitCode = 1
+  } finally {
+    lag.stop()
+    await rig.stop()
+  }
+  if (process.exitCode === 1) say(`the logs are in ${folder}`)
+  else rmSync(folder, { recursive: true, force: true })
+}
+
+/** `npm run bench -- failover [times]`: how soon another node has the task of one that died, and what a balancer's death costs. */
+const failover = async (times: number): Promise<void> =>
+  onRig(4, async rig => {
+    const nodes = failoverTable(await measureFailover(rig, times))
+    const deaths = await measureBalancerDeath(rig)
+    const text = [
+      `From the blow to the dispatch of the node's task to another one, ${times} of each in turn; 4 simulated GPUs, 2 balancers, times as shipped, Node ${process.version}`,
+      nodes,
+      'One of two balancers dies (kill -9) while tasks wait and run; each prompt that ran inside ComfyUI is counted',
+      balancerDeathTable(deaths)
+    ]
+    return { file: 'failover.md', text: text.join('\n\n'), isLoss: deaths.some(hasLoss) }
+  })
+
+/** `npm run bench -- redis-restart [times]`: whether accepted tasks outlive Redis' deaths, and a Redis that is full. */
+const redisRestart = async (times: number): Promise<void> =>
+  onRig(4, async rig => {
+    const kept = [await measureRestarts(rig, times), ...(await measureFull(rig))]
+    const text = [
+      `Posts from 6 callers through 2 balancers and their tasks' ends, 4 simulated GPUs, times as shipped, Node ${process.version}`,
+      keptTable(kept),
+      redisNote
+    ]
+    return { file: 'redis-restart.md', text: text.join('\n\n'), isLoss: kept.some(hasLost) }
+  })
+
+const redisNote = [
+  'Redis appends to its file with `appendfsync everysec`, as we ship it, and dies by `kill -9`: what the process has written the kernel',
+  'still has, so nothing is lost by that. Only when the machine itself dies (power, kernel) may up to about the last second of accepted',
+  'tasks be gone; `appendfsync always` closes that gap at the price of a disk write for each change.',
+  '',
+  '`none` counts posts that got no answer in time; they are repeated under their idempotency key until they are accepted.'
+].join('\n')
+
+const suites: Readonly<Record<string, (argument: number) => Promise<void>>> = {
+  ...{ overhead, fairness, followers, ledger, failover },
+  'redis-restart': redisRestart
+}
+
+const defaults: Readonly<Record<string, string>> = {
+  ...{ overhead: '200', fairness: '40', followers: '200', ledger: '60', failover: '30' },
+  'redis-restart': '10'
+}
 const [name = '', argument = defaults[name] ?? ''] = process.argv.slice(2)
 const suite = suites[name]
 if (suite && /^[1-9]\d{0,4}$/.test(argument)) await suite(Number(argument))

@@ -10,7 +10,7 @@ const trapMs = 5_000
 const afterwardsMs = 1_200
 const slowMs = 350
 /** A claim names what it predicts, a completion the digest of its output, an acceptance the outputs asked for. */
-const claim = /evalsha[\s\S]*"executionSeconds"/i
+export const claim = /evalsha[\s\S]*"executionSeconds"/i
 const settlement = /evalsha[\s\S]*"sha256"/i
 const acceptance = /evalsha[\s\S]*outputNodes/i
 const anyScript = /evalsha/i
@@ -123,7 +123,8 @@ export const loseReply: MakeFault = async ({ rig }, { pick }) => {
   return link && (await trap(link, match, true, () => undefined)) ? [link.name] : undefined
 }
 
-const trap = async (
+/** Waits a while for a matching command on the link; true when it came, its answer then lost or not. */
+export const trap = async (
   link: RigNode['toRedis'],
   match: RegExp,
   losesReply: boolean,

@@ -53,6 +53,8 @@ export type RigOptions = {
   readonly nodes: number
   readonly balancers: number
   readonly mutant?: MutantName
+  /** The services' times as variables; scaled to the rig's when left out. */
+  readonly timers?: Readonly<Record<string, string>>
 }
 
 const prefix = '{chaos}:'
@@ -61,10 +63,11 @@ export const timeScale = 10
 const preload = pathToFileURL(fileURLToPath(new URL('./preload.js', import.meta.url))).href
 
 /** Starts Redis, simulators, services and balancers, each behind links of its own. */
-export const startRig = async ({ folder, nodes, balancers, mutant }: RigOptions): Promise<Rig> => {
+export const startRig = async (options: RigOptions): Promise<Rig> => {
+  const { folder, nodes, balancers, mutant, timers = timerEnvironment } = options
   mkdirSync(folder, { recursive: true })
   const scripts = mutant && writeMutant(mutant, folder)
-  const shared = { folder, ...(scripts ? { scripts } : {}) }
+  const shared = { folder, timers, ...(scripts ? { scripts } : {}) }
   const redisPort = await stablePort()
   const redisLinks: Link[] = []
   const linkToRedis = async (name: string): Promise<Link> => {
@@ -118,7 +121,7 @@ export const startRig = async ({ folder, nodes, balancers, mutant }: RigOptions)
   }
 }
 
-type Shared = { readonly folder: string; readonly scripts?: string }
+type Shared = Pick<RigOptions, 'folder'> & Required<Pick<RigOptions, 'timers'>> & { readonly scripts?: string }
 
 const createNode = async (shared: Shared, index: number, toRedis: Link): Promise<RigNode> => {
   const id = `gpu-${letter(index)}`
@@ -204,14 +207,14 @@ const program = ({ folder }: Shared, name: string, life: number, main: string) =
   readyWhen: (line: string) => fieldOf(line, 'msg', 'listening')
 })
 
-const environment = ({ folder, scripts }: Shared, toRedis: Link, skewMs: number) => ({
+const environment = ({ folder, timers, scripts }: Shared, toRedis: Link, skewMs: number) => ({
   HOST: '127.0.0.1',
   ...Object.fromEntries(otherWaysToRedis.map(name => [name, undefined])),
   REDIS_URL: `redis://127.0.0.1:${toRedis.port}`,
   REDIS_KEY_PREFIX: prefix,
   METRICS_PORT: '0',
   OUTPUT_STORE: `folder:${join(folder, 'outputs')}`,
-  ...timerEnvironment,
+  ...timers,
   NODE_OPTIONS: scripts || skewMs !== 0 ? `--import ${preload}` : '',
   ...(scripts ? { CHAOS_SCRIPTS: scripts } : {}),
   ...(skewMs !== 0 ? { CHAOS_CLOCK_SKEW_MS: String(skewMs) } : {})
