@@ -146,7 +146,7 @@ t.test(
 )
 
 t.test('a node joins while work waits and takes some; nodes that leave finish or hand back what they run', async t => {
-  const posted = await post(one, 14, { steps: 40 })
+  const posted = await post(one, 28, { steps: 40 })
   const comfyUi = await startComfyUi('comfyui-e')
   const joining = await startService('gpu-e', comfyUi.ready, { SHUTDOWN_SECONDS: '5' })
   const taken = await eventually('the newcomer runs a task', async () => (await nodeOf('gpu-e'))?.attempt)

@@ -46,8 +46,8 @@ t.teardown(async () => {
 /** Runs a program where the reader would, and gives what it printed. */
 const run = (command: string, ...args: string[]): Promise<string> =>
   new Promise((resolve, reject) => {
-    const options = { cwd: folder, timeout: 120_000, env: { ...process.env, NODE_OPTIONS: '' } }
-    execFile(command, args, options, (error, stdout, stderr) =>
+    const options = { cwd: folder, timeout: 120_000 }
+    execFile('env', ['-u', 'NODE_OPTIONS', command, ...args], options, (error, stdout, stderr) =>
       error ? reject(new Error(`${command} ${args.join(' ')}: ${error.message}\n${stdout}${stderr}`)) : resolve(stdout)
     )
   })

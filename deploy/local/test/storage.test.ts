@@ -36,6 +36,12 @@ t.test('with S3 the output of a dead node is there, and an S3 that is away costs
     process.kill('SIGKILL')
     await process.exited
   }
+  t.ok(
+    await until(
+      async () => (await client.nodes()).some(({ id, state }) => id === dead.id && state === 'down') || undefined,
+      waitMs
+    )
+  )
   t.ok(isPng(await bytesOf(client, task)), 'through the balancer')
   const address = `${fleet.balancerUrls[0]}${task.outputs[0]!.url}?redirect=true`
   const redirect = await fetch(address, { redirect: 'manual' })

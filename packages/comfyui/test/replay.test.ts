@@ -7,7 +7,7 @@ import type { Verdict } from '../src/verdict.ts'
 import { createReplay, type RecordedPost, type Recording, readRecordings } from './replay.ts'
 
 const log = { debug: () => {}, info: () => {}, warn: () => {} }
-const patience = { silentMs: 1500, deadWorkerMs: 600, vanishedMs: 600, refusedMs: 300, unreachableMs: 3000 }
+const patience = { silentMs: 4000, deadWorkerMs: 1500, vanishedMs: 1500, refusedMs: 300, unreachableMs: 3000 }
 
 const outcomeOf = (verdict: Verdict): string => {
   if (verdict.kind === 'succeeded') return 'success'

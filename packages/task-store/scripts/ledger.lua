@@ -176,6 +176,7 @@ local function finish(id, state, event, reason)
   redis.call('HINCRBY', K.counters, state, 1)
   redis.call('LPUSH', K.ended, id)
   redis.call('LTRIM', K.ended, 0, L.maxEnded - 1)
+  redis.call('PEXPIRE', K.ended, L.keepFailedMs)
   local keep = state == 'failed' and L.keepFailedMs or L.keepMs
   for _, name in ipairs({ 'task', 'body', 'result', 'journal', 'logs' }) do redis.call('PEXPIRE', K[name] .. id, keep) end
   redis.call('SET', K.gone .. id, field(id, 'tenant'), 'PX', keep * 2)
