@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import type { Task } from '@comfy-balancer/contract/task'
 import type { DeliveryState, WebhookMessage } from '@comfy-balancer/contract/webhook'
 import { readConfig } from '@comfy-balancer/service-kit/config'
+import { createMetrics } from '@comfy-balancer/service-kit/metrics'
 import { connect } from '@comfy-balancer/task-store/connection'
 import { createHints } from '@comfy-balancer/task-store/hints'
 import { createLedger } from '@comfy-balancer/task-store/ledger'
@@ -16,6 +17,7 @@ import { createDeliveryQueue } from '../src/delivery-queue.ts'
 import { HostGate } from '../src/host-gate.ts'
 import { messageOf } from '../src/message.ts'
 import { pauseAfter } from '../src/retry-schedule.ts'
+import { createWebhookTally } from '../src/tally.ts'
 import { startWebhooks } from '../src/webhooks.ts'
 
 const quiet = { trace() {}, debug() {}, info() {}, warn() {}, error() {}, fatal() {} }
@@ -76,6 +78,12 @@ const open = async (t: Test, env: Record<string, string> = {}) => {
   const config = readConfig(Type.Object(webhookConfig), { WEBHOOK_RETRY_SECONDS: '1,1,1,1,1,1,1,1,1,1', ...env }, [
     webhookRule
   ])
+  const metrics = createMetrics()
+  const tally = createWebhookTally(metrics)
+  const triedAs = async (outcome: string): Promise<number> =>
+    (await metrics.registry.getSingleMetric('comfy_webhook_deliveries_total')!.get()).values.find(
+      ({ labels }) => labels.outcome === outcome
+    )!.value
   const stops: (() => Promise<void>)[] = []
   const start = async (more: { allow?: string[]; ports?: number[] } = {}) => {
     const connection = await connect({ ...scratch.redis.options }, quiet)
@@ -86,6 +94,7 @@ const open = async (t: Test, env: Record<string, string> = {}) => {
       hints,
       ledger: own,
       log: quiet,
+      tally,
       urlRules: {
         allowPrivateCidrs: more.allow ?? ['127.0.0.0/8'],
         portsAllow: [receiver.port, ...(more.ports ?? [])],
@@ -150,7 +159,7 @@ const open = async (t: Test, env: Record<string, string> = {}) => {
     const found = await Promise.all(ids.map(id => ledger.deliveries.find(id, 'default')))
     return found.map(one => one!.state).reverse()
   }
-  return { ledger, redis: scratch.redis, receiver, start, accept, claim, states }
+  return { ledger, redis: scratch.redis, receiver, start, accept, claim, states, triedAs }
 }
 
 const spent = { gpuSeconds: 1, loadSeconds: 0, executionSeconds: 1, loaded: false }
@@ -204,7 +213,7 @@ t.test('a message too large to post goes without its task', async t => {
 })
 
 t.test('subscribed events arrive in order, signed as Standard Webhooks asks; others do not', async t => {
-  const { ledger, receiver, start, accept, claim } = await open(t)
+  const { ledger, receiver, start, accept, claim, triedAs } = await open(t)
   await start()
   const [current] = await ledger.webhookSecrets.rotate('default', undefined, 0)
   const all = await accept(every, '/all')
@@ -217,6 +226,8 @@ t.test('subscribed events arrive in order, signed as Standard Webhooks asks; oth
   await until('all have arrived', () => types('/all').length === 4 && types('/ends').length === 1)
   t.same(types('/all'), ['task.queued', 'task.dispatched', 'task.started', 'task.succeeded'])
   t.same(types('/ends'), ['task.cancelled'])
+  await until('each is counted', async () => (await triedAs('delivered')) === 5)
+  t.equal(await triedAs('failed'), 0)
   for (const { headers, body } of receiver.taken) {
     const verified = new Webhook(current.secret).verify(body, headers as Record<string, string>) as WebhookMessage
     const { taskId, version } = verified.data.event
@@ -341,7 +352,7 @@ t.test('several processes share the work; events survive those that go, and keep
 })
 
 t.test('410 ends it for that task; a redirect and a used-up schedule do not count as taken', async t => {
-  const { ledger, receiver, start, accept, states } = await open(t, { WEBHOOK_RETRY_SECONDS: '0,0' })
+  const { ledger, receiver, start, accept, states, triedAs } = await open(t, { WEBHOOK_RETRY_SECONDS: '0,0' })
   receiver.answer = ({ path }, response) => {
     if (path === '/gone') return void response.writeHead(410).end()
     if (path === '/moved') return void response.writeHead(307, { location: '/elsewhere' }).end()
@@ -369,6 +380,7 @@ t.test('410 ends it for that task; a redirect and a used-up schedule do not coun
   const [id] = (await ledger.deliveries.list('default', { task: gone }, 1)) as [string]
   const failed = await ledger.deliveries.find(id, 'default')
   t.match(failed, { state: 'failed', status: 410, tries: 1 })
+  t.equal(await triedAs('gone'), 1)
   t.equal(await ledger.deliveries.redeliver({ ...failed!, tenant: 'other' }), 'not-found')
   t.equal(await ledger.deliveries.redeliver(failed!), 'owed')
   await until('it has arrived after all', () => receiver.messages('/gone').length === 1)

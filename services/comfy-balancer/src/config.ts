@@ -1,4 +1,4 @@
-import { readConfig } from '@comfy-balancer/service-kit/config'
+import { httpUrl, readConfig } from '@comfy-balancer/service-kit/config'
 import { egressConfig, egressRule } from '@comfy-balancer/service-kit/egress-config'
 import { metricsConfig, metricsRule } from '@comfy-balancer/service-kit/metrics'
 import { redisConfig, redisRule } from '@comfy-balancer/service-kit/redis-config'
@@ -20,8 +20,7 @@ export const ComfyBalancerConfig = Type.Object({
   ...egressConfig,
   ...webhookConfig,
   LOGDY_UI_URL: Type.Optional(
-    Type.String({
-      pattern: '^https?://[^\\s]+$',
+    httpUrl({
       rule: 'must be the address of logdy as a browser reaches it, such as http://127.0.0.1:8081',
       description: 'Where the dashboard opens logdy. Absent: it offers none'
     })
