@@ -10,7 +10,7 @@ import { Redis } from 'ioredis'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { parse } from 'yaml'
-import { startFleet } from '../src/fleet.ts'
+import { type FleetNode, startFleet } from '../src/fleet.ts'
 import { startLogdy } from '../src/logdy.ts'
 import { makeOwnFolder } from '../src/own-folder.ts'
 import type { Process } from '../src/processes.ts'
@@ -120,6 +120,13 @@ const metricsAddress = (process: Process): string => {
   return `127.0.0.1:${port}`
 }
 
+/** A node that came up before the balancer dispatches for itself until it sees that one. */
+const leavesDispatchToBalancer = ({ service }: FleetNode): boolean => {
+  const log = readFileSync(service.logFile, 'utf8')
+  const times = (words: string) => log.split(words).length
+  return times('no balancer: this node dispatches for itself') === times('a balancer dispatches')
+}
+
 const scrape = async (process: Process): Promise<string> =>
   (await fetch(`http://${metricsAddress(process)}/metrics`, { signal: AbortSignal.timeout(5_000) })).text()
 
@@ -142,6 +149,7 @@ t.test(
       lines.push(...messages.map(message => message.json_content))
     })
     await new Promise((resolve, reject) => socket.once('open', resolve).once('error', reject))
+    await eventually('no node dispatches for itself', () => fleet.nodes.every(leavesDispatchToBalancer))
     const id = await postPicture()
     const ofTask = () => lines.filter(line => line.taskId === id).sort((a, b) => Number(a.time) - Number(b.time))
     await eventually('logdy has its lines', () => ofTask().length >= 5)
