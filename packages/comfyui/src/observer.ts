@@ -33,7 +33,7 @@ type Seen = { listed: boolean; atMs: number }
 const urgentMs = 200
 const downMs = 300
 const minGapMs = 50
-/** A change of the queue's length alone is no reason to look at once: the followed prompt's own events say more. */
+/** A change of the queue's length alone is no reason to look at once, unless somebody else's prompts are gone: the followed prompt's own events say more. */
 const statusGapMs = 250
 const failuresUntilDown = 2
 const maxOwned = 1000
@@ -149,8 +149,10 @@ export class Observer {
   #receive(event: ComfyUiEvent): void {
     if (event.type === 'status') {
       if (event.first) this.#subscribeLogs()
-      const isQuiet = event.queueRemaining === 0 && this.#state.foreign === 0
-      if (this.#followers.size > 0 || !isQuiet) this.#look(statusGapMs)
+      const { foreign } = this.#state
+      const isEmpty = event.queueRemaining === 0
+      if (this.#followers.size > 0 || !isEmpty || foreign > 0)
+        this.#look(isEmpty && foreign > 0 ? minGapMs : statusGapMs)
       return
     }
     const promptId = event.promptId ?? (this.#followers.size === 1 ? [...this.#followers.keys()][0] : undefined)

@@ -112,12 +112,15 @@ export const createTransport = (options: TransportOptions) => {
     /** The whole answer, within its deadline and size. */
     send: (call: Call): Promise<Answer> =>
       bounded(call, call.timeoutMs ?? options.timeoutMs, async signal => {
-        const own = call.isAlone ? new Client(base.origin, { connect }) : undefined
+        const own = call.isAlone ? new Client(base.origin, { connect, pipelining: 0 }) : undefined
         try {
           const answer = await request(call, signal, 0, own)
-          return { status: answer.statusCode, text: await readText(answer, call, call.maxBytes ?? options.maxBytes) }
-        } finally {
+          const text = await readText(answer, call, call.maxBytes ?? options.maxBytes)
+          void own?.close()
+          return { status: answer.statusCode, text }
+        } catch (error) {
           void own?.destroy()
+          throw error
         }
       }),
     /** The answer's head within the deadline; its body then streams as long as no pause exceeds `idleMs`. */

@@ -7,6 +7,7 @@ import { route } from '@comfy-balancer/service-kit/route'
 import type { App } from '@comfy-balancer/service-kit/server'
 import type { FoundTask, GroupRecord } from '@comfy-balancer/task-store/tasks'
 import type { TaskApiDeps } from './deps.ts'
+import { findTask } from './find-task.ts'
 import { viewGroup } from './group-view.ts'
 import { fromLedger } from './ledger-errors.ts'
 import type { Waits } from './waits.ts'
@@ -52,6 +53,9 @@ export const groupAtEnd = async (
   { waits, seconds, signal }: { waits: Waits; seconds: number; signal: AbortSignal }
 ): Promise<Group> => {
   const { group, records } = await findGroup(deps, caller, id)
-  const now = records.map(record => (isTerminal(record.state) ? record : waits.forEnd(record, seconds, signal)))
-  return fromLedger(Promise.all(now).then(records => viewGroup(deps.ledger, group, records)))
+  const now = records.map(({ id, state }, i) => {
+    const read = () => findTask(deps, caller, id)
+    return isTerminal(state) ? records[i]! : waits.forEnd({ id, read, seconds, signal })
+  })
+  return fromLedger(viewGroup(deps.ledger, group, await Promise.all(now)))
 }

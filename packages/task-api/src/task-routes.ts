@@ -34,8 +34,8 @@ export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
   const waits = createWaits(deps)
 
   const taskAtEnd = async (caller: Caller, id: string, seconds: number, signal: AbortSignal): Promise<Task> => {
-    const record = await findTask(deps, caller, id)
-    return fromLedger(waits.forEnd(record, seconds, signal).then(now => viewTask(ledger, now)))
+    const record = await waits.forEnd({ id, read: () => findTask(deps, caller, id), seconds, signal })
+    return fromLedger(viewTask(ledger, record))
   }
 
   route(app, generate, async (request, reply) => {
@@ -60,9 +60,14 @@ export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
   })
 
   route(app, getTask, async (request, reply) => {
-    const record = await findTask(deps, request.caller, request.params.id)
+    const { id } = request.params
+    const read = () => findTask(deps, request.caller, id)
+    const record = await read()
     const seconds = request.query.wait ?? preferredWait(request.headers.prefer as string | undefined)
-    const now = await fromLedger(waits.forChange(record, seconds, callerGone(request, reply)))
+    const isOver = seconds <= 0 || isTerminal(record.state)
+    const now = isOver
+      ? record
+      : await waits.forChange(record, { id, read, seconds, signal: callerGone(request, reply) })
     if (!isTerminal(now.state)) reply.header('retry-after', String(retryAfterSeconds))
     reply.header('cache-control', 'no-store')
     return fromLedger(viewTask(ledger, now))
@@ -111,10 +116,11 @@ const preferredWait = (prefer: string | undefined): number =>
 /** Aborts when the caller hangs up or the server closes. */
 const callerGone = (request: FastifyRequest, reply: FastifyReply): AbortSignal => {
   const abort = new AbortController()
-  const done = request.server.openStreams.add(() => abort.abort())
+  const hangUp = () => abort.abort('the caller is gone')
+  const done = request.server.openStreams.add(hangUp)
   reply.raw.once('close', () => {
     done()
-    abort.abort()
+    hangUp()
   })
   return abort.signal
 }

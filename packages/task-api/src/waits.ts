@@ -1,6 +1,5 @@
 import { isTerminal, type LedgerState, shownState } from '@comfy-balancer/domain/task-state'
 import type { Hints } from '@comfy-balancer/task-store/hints'
-import type { Ledger } from '@comfy-balancer/task-store/ledger'
 import type { FoundTask } from '@comfy-balancer/task-store/tasks'
 
 /** So many callers may wait at once; the next is answered at once. */
@@ -8,10 +7,21 @@ const maxWaiting = 10_000
 /** Hints get lost: whoever waits also looks this often. */
 const lookMs = 2_000
 
+/** Why a wait is over; an error made for it would cost its stack trace each time. */
+const over = 'the wait is over'
+
+/** Which task to wait for, how to read it, for how long at most, and what ends it before. */
+export type Wait = {
+  readonly id: string
+  readonly read: () => Promise<FoundTask>
+  readonly seconds: number
+  readonly signal: AbortSignal
+}
+
 export type Waits = ReturnType<typeof createWaits>
 
 /** Long polls: holding an answer back until a task changes, in memory and without a Redis connection each. */
-export const createWaits = ({ ledger, hints }: { ledger: Ledger; hints: Hints }) => {
+export const createWaits = ({ hints }: { readonly hints: Hints }) => {
   let waiting = 0
 
   /** Resolves when the task is said to be in a state that `isEnough`, after so many ms, or when the caller is gone. */
@@ -35,30 +45,27 @@ export const createWaits = ({ ledger, hints }: { ledger: Ledger; hints: Hints })
 
   /** The record as soon as it satisfies `isEnough`, or as it is when the seconds are over. */
   const until = async (
-    record: FoundTask,
-    seconds: number,
-    signal: AbortSignal,
+    { id, read, seconds, signal }: Wait,
     isEnough: (state: LedgerState) => boolean
   ): Promise<FoundTask> => {
-    if (isEnough(record.state) || seconds <= 0 || waiting >= maxWaiting) return record
+    if (seconds <= 0 || waiting >= maxWaiting) return read()
     const endMs = performance.now() + seconds * 1000
     const done = new AbortController()
-    const abort = () => done.abort()
+    const abort = () => done.abort(over)
     signal.addEventListener('abort', abort, { once: true })
-    let current = record
     waiting += 1
     try {
       for (;;) {
         const leftMs = endMs - performance.now()
-        const nudged = nudge(record.id, Math.max(0, Math.min(lookMs, leftMs)), done.signal, isEnough)
-        current = (await ledger.tasks.find(record.id, record.tenant)) ?? current
+        const nudged = nudge(id, Math.max(0, Math.min(lookMs, leftMs)), done.signal, isEnough)
+        const current = await read()
         if (isEnough(current.state) || leftMs <= 0 || signal.aborted) return current
         await nudged
       }
     } finally {
       waiting -= 1
       signal.removeEventListener('abort', abort)
-      done.abort()
+      done.abort(over)
     }
   }
 
@@ -66,11 +73,10 @@ export const createWaits = ({ ledger, hints }: { ledger: Ledger; hints: Hints })
     nudge,
 
     /** Until the state that callers see differs from the given record's, or the task has ended. */
-    forChange: (record: FoundTask, seconds: number, signal: AbortSignal): Promise<FoundTask> =>
-      until(record, seconds, signal, state => shownState(state) !== shownState(record.state) || isTerminal(state)),
+    forChange: ({ state: before }: FoundTask, wait: Wait): Promise<FoundTask> =>
+      until(wait, state => shownState(state) !== shownState(before) || isTerminal(state)),
 
     /** Until the task has ended. */
-    forEnd: (record: FoundTask, seconds: number, signal: AbortSignal): Promise<FoundTask> =>
-      until(record, seconds, signal, isTerminal)
+    forEnd: (wait: Wait): Promise<FoundTask> => until(wait, isTerminal)
   }
 }

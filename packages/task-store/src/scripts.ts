@@ -10,6 +10,7 @@ const scriptFlags = {
   'forget-inputs': 'allow-oom',
   candidates: 'no-writes',
   nodes: 'no-writes',
+  task: 'no-writes',
   claim: 'allow-oom',
   heartbeat: 'allow-oom',
   start: 'allow-oom',

@@ -6,8 +6,7 @@ import type { StoredOutput } from './manifest.ts'
 import { type Idempotency, type NewGroup, type NewTask, textsOf } from './new-task.ts'
 import type { RunScript } from './scripts.ts'
 import type { StoreDeps } from './store-deps.ts'
-import { readTaskRecord, type TaskRecord } from './task-record.ts'
-import { together } from './together.ts'
+import { flatHash, readTaskRecord, type TaskRecord } from './task-record.ts'
 
 /** A group as the ledger holds it. */
 export type GroupRecord = { readonly id: string; readonly createdMs: number; readonly tasks: readonly string[] }
@@ -75,10 +74,8 @@ export const createTasks = ({ redis, keys, run, limits }: StoreDeps) => ({
 
   /** The task; undefined when it is not there, or belongs to another tenant. */
   async find(id: string, tenant?: string): Promise<FoundTask | undefined> {
-    const [hash, text] = await together<[Record<string, string>, string | null]>(
-      redis.pipeline().hgetall(keys.task(id)).get(keys.result(id))
-    )
-    const record = readTaskRecord(id, hash)
+    const [fields, text] = (await run('task', id)) as [string[], string | null]
+    const record = readTaskRecord(id, flatHash(fields))
     if (!record || (tenant !== undefined && record.tenant !== tenant)) return undefined
     return { ...record, result: readResult(record, text) }
   },
@@ -132,7 +129,7 @@ export const createTasks = ({ redis, keys, run, limits }: StoreDeps) => ({
   }
 })
 
-/** The result is read just after the record: what the task failed with in between is no result of the state that is shown. */
+/** What a task failed with is no output, and an attempt that went back leaves its outputs behind. */
 const readResult = ({ state }: TaskRecord, text: string | null): TaskResult => {
   const result: StoredOutput[] | Problem = JSON.parse(text ?? '[]')
   if (Array.isArray(result)) return { outputs: state === 'failed' ? [] : result, error: undefined }
