@@ -49,6 +49,10 @@ const seeAll = async (page: Page): Promise<void> => {
 const fitsItsWidth = (page: Page): Promise<boolean> =>
   page.evaluate('document.documentElement.scrollWidth <= document.documentElement.clientWidth')
 
+/** What the focused element is called. */
+const focused = (page: Page): Promise<string> =>
+  page.evaluate('document.activeElement.ariaLabel ?? document.activeElement.textContent')
+
 const breaches = async (page: Page): Promise<string[]> => {
   await page.evaluate(axe)
   const { violations } = (await page.evaluate('axe.run()')) as {
@@ -213,11 +217,13 @@ if (chromiumPath === undefined) {
       await page.getByRole('button', { name: 'Drain gpu-b' }).focus()
       await page.keyboard.press('Enter')
       await page.getByRole('dialog').getByText('gets nothing new until it is resumed').waitFor()
+      t.equal(await focused(page), 'Not now', 'what changes nothing is focused first')
       await page.keyboard.press('Escape')
+      await page.getByRole('dialog').waitFor({ state: 'hidden' })
+      t.equal(await focused(page), 'Drain gpu-b', 'focus is back where it was')
       t.equal((await client.nodes()).find(({ id }) => id === 'gpu-b')?.state, 'ready', 'Escape changes nothing')
-      await page.keyboard.press('Enter')
-      await page.keyboard.press('Tab')
-      await page.keyboard.press('Enter')
+      for (let i = 0; i < 20; i++) for (const key of ['Enter', 'Escape']) await page.keyboard.press(key)
+      for (const key of ['Enter', 'Tab', 'Enter']) await page.keyboard.press(key)
       await page.getByRole('button', { name: 'Resume gpu-b' }).waitFor()
       await page.getByText('2 of 3 nodes are ready').waitFor()
       await page.getByRole('button', { name: 'Resume gpu-b' }).click()

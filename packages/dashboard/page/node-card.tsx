@@ -1,7 +1,6 @@
 import type { NodeGlance, NodeHistory } from '@comfy-balancer/contract/fleet-update'
-import { useState } from 'preact/hooks'
 import { ask } from './api.ts'
-import { ConfirmDialog } from './confirm-dialog.tsx'
+import { ConfirmButton } from './confirm-button.tsx'
 import { memo } from './memo.ts'
 import { Meter } from './meter.tsx'
 import { Sparkline } from './sparkline.tsx'
@@ -115,24 +114,16 @@ const Idle = ({ node, atMs }: { readonly node: NodeGlance; readonly atMs: number
 )
 
 const DrainButton = ({ node }: { readonly node: NodeGlance }) => {
-  const [isAsking, setAsking] = useState(false)
   const isDrained = node.state === 'draining'
   const verb = isDrained ? 'Resume' : 'Drain'
   const run = async (): Promise<void> => {
     await ask(`/api/v1/nodes/${encodeURIComponent(node.id)}/${verb.toLowerCase()}`, { method: 'POST' })
   }
   return (
-    <>
-      <button type="button" class="small" aria-label={`${verb} ${node.id}`} onClick={() => setAsking(true)}>
-        {verb}
-      </button>
-      {isAsking && (
-        <ConfirmDialog title={`${verb} ${node.id}?`} action={verb} run={run} onClose={() => setAsking(false)}>
-          {isDrained
-            ? 'It gets tasks again at once.'
-            : 'It finishes what it runs and gets nothing new until it is resumed, also over restarts.'}
-        </ConfirmDialog>
-      )}
-    </>
+    <ConfirmButton label={verb} name={`${verb} ${node.id}`} title={`${verb} ${node.id}?`} action={verb} run={run}>
+      {isDrained
+        ? 'It gets tasks again at once.'
+        : 'It finishes what it runs and gets nothing new until it is resumed, also over restarts.'}
+    </ConfirmButton>
   )
 }

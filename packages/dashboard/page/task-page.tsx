@@ -1,8 +1,7 @@
 import type { Output, Task } from '@comfy-balancer/contract/task'
-import { useState } from 'preact/hooks'
 import { addressOf, ask } from './api.ts'
 import { Notice } from './app.tsx'
-import { ConfirmDialog } from './confirm-dialog.tsx'
+import { ConfirmButton } from './confirm-button.tsx'
 import { may, useFleet } from './fleet-store.ts'
 import { GraphView } from './graph-view.tsx'
 import { Meter } from './meter.tsx'
@@ -191,18 +190,10 @@ const Graph = ({ story: { task, timeline, progress, seen } }: { readonly story: 
 }
 
 const CancelButton = ({ id }: { readonly id: string }) => {
-  const [isAsking, setAsking] = useState(false)
   const run = async (): Promise<void> => void (await ask(`/api/v1/tasks/${id}`, { method: 'DELETE' }))
   return (
-    <>
-      <button type="button" class="small" onClick={() => setAsking(true)}>
-        Cancel the task
-      </button>
-      {isAsking && (
-        <ConfirmDialog title="Cancel this task?" action="Cancel the task" run={run} onClose={() => setAsking(false)}>
-          It stops at once, and what it has made so far is lost to its caller.
-        </ConfirmDialog>
-      )}
-    </>
+    <ConfirmButton label="Cancel the task" title="Cancel this task?" action="Cancel the task" run={run}>
+      It stops at once, and what it has made so far is lost to its caller.
+    </ConfirmButton>
   )
 }
