@@ -1,14 +1,9 @@
 import type { Endpoint } from '@comfy-balancer/contract/endpoint'
-import {
-  cancelGroup,
-  cancelTask,
-  generate,
-  getFleet,
-  getGroup,
-  getTask,
-  listNodes,
-  uploadInput
-} from '@comfy-balancer/contract/endpoints'
+import { getFleet } from '@comfy-balancer/contract/endpoints/fleet'
+import { cancelGroup, getGroup } from '@comfy-balancer/contract/endpoints/groups'
+import { uploadInput } from '@comfy-balancer/contract/endpoints/inputs'
+import { listNodes } from '@comfy-balancer/contract/endpoints/nodes'
+import { cancelTask, generate, getTask } from '@comfy-balancer/contract/endpoints/tasks'
 import type { TaskEvent } from '@comfy-balancer/contract/event'
 import type { GenerateRequest, ShotRequest } from '@comfy-balancer/contract/generate'
 import type { Group } from '@comfy-balancer/contract/group'

@@ -4,7 +4,7 @@ import {
   listTemplates,
   previewTemplate,
   putTemplate
-} from '@comfy-balancer/contract/endpoints'
+} from '@comfy-balancer/contract/endpoints/templates'
 import type {
   Preview,
   PreviewRequest,

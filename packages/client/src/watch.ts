@@ -1,4 +1,5 @@
-import { followTask, getTask } from '@comfy-balancer/contract/endpoints'
+import { followTask } from '@comfy-balancer/contract/endpoints/following'
+import { getTask } from '@comfy-balancer/contract/endpoints/tasks'
 import type { TaskEvent } from '@comfy-balancer/contract/event'
 import type { Task } from '@comfy-balancer/contract/task'
 import { readEvents } from './event-stream.ts'

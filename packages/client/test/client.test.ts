@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Endpoint } from '@comfy-balancer/contract/endpoint'
-import { generate, getTask, listTasks } from '@comfy-balancer/contract/endpoints'
+import { generate, getTask, listTasks } from '@comfy-balancer/contract/endpoints/tasks'
 import type { Node } from '@comfy-balancer/contract/node'
 import { problem } from '@comfy-balancer/contract/problem'
 import type { Task, TaskList } from '@comfy-balancer/contract/task'

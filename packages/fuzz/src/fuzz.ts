@@ -1,5 +1,4 @@
-import type { Endpoint } from '@comfy-balancer/contract/endpoint'
-import * as endpoints from '@comfy-balancer/contract/endpoints'
+import { endpoints } from '@comfy-balancer/contract/endpoints/all'
 import fc from 'fast-check'
 import { type ApiDocument, createApiDocument, type OpenApi } from './api-document.ts'
 import { createPool, type Pool } from './pool.ts'
@@ -43,7 +42,7 @@ export const fuzz = async (stage: Stage, { seed, seconds, requests = Infinity }:
   const callers = { usual: [stage.authorization, stage.paused], odd: [stage.limited, undefined, 'Bearer nonsense'] }
   try {
     for (let n = 0; tally.sent() < requests && performance.now() < endMs; n++) {
-      const made = createRequests(allEndpoints, { known: pool.values, callers })
+      const made = createRequests(endpoints, { known: pool.values, callers })
       const queue = fc.sample(made, { seed: seed + n, numRuns: Math.min(batch, requests - tally.sent()) })
       await Promise.all(Array.from({ length: atOnce }, () => drain(queue, services, pool, tally, endMs)))
     }
@@ -52,8 +51,6 @@ export const fuzz = async (stage: Stage, { seed, seconds, requests = Infinity }:
   }
   return tally.result()
 }
-
-export const allEndpoints: readonly Endpoint[] = Object.values(endpoints)
 
 const drain = async (
   queue: WireRequest[],
@@ -104,7 +101,7 @@ const createTally = () => {
       }
     },
     result: (): FuzzResult => {
-      const neverServed = allEndpoints.map(({ schema }) => schema.operationId).filter(id => !served.has(id))
+      const neverServed = endpoints.map(({ schema }) => schema.operationId).filter(id => !served.has(id))
       return { sent, serverErrors, mismatches: [...mismatches.values()], statuses, neverServed }
     }
   }
@@ -112,7 +109,7 @@ const createTally = () => {
 
 const operationOf = ({ method, target }: WireRequest): string => {
   const path = target.split('?', 1)[0]!
-  const found = allEndpoints.find(one => one.method === method && toRegExp(one.url).test(path))
+  const found = endpoints.find(one => one.method === method && toRegExp(one.url).test(path))
   return found?.schema.operationId ?? 'none'
 }
 

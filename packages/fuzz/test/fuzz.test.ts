@@ -1,9 +1,10 @@
+import { endpoints } from '@comfy-balancer/contract/endpoints/all'
 import { Validator } from '@seriousme/openapi-schema-validator'
 import t from 'tap'
 import { createApiDocument, type OpenApi } from '../src/api-document.ts'
 import { runCorpora } from '../src/corpus/corpus.ts'
 import { openTraps, type Traps } from '../src/corpus/traps.ts'
-import { allEndpoints, fuzz } from '../src/fuzz.ts'
+import { fuzz } from '../src/fuzz.ts'
 import type { WireAnswer, WireRequest } from '../src/request.ts'
 import { openStage, type Stage } from '../src/stage.ts'
 
@@ -36,7 +37,7 @@ t.test('each service serves a valid OpenAPI document that knows every endpoint a
     const document = await documentOf(url)
     const { valid, errors } = await new Validator().validate(structuredClone(document))
     t.ok(valid, `${name}: ${JSON.stringify(errors)?.slice(0, 500)}`)
-    const served = allEndpoints.filter(
+    const served = endpoints.filter(
       ({ schema }) => name === 'comfy-balancer' || !ofBalancerAlone.has(schema.operationId)
     )
     for (const { method, url: path, scope, schema } of served) {

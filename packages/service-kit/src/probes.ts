@@ -1,4 +1,4 @@
-import { livez, readyz } from '@comfy-balancer/contract/endpoints'
+import { livez, readyz } from '@comfy-balancer/contract/endpoints/probes'
 import type { Health } from '@comfy-balancer/contract/probe'
 import type { FastifyInstance } from 'fastify'
 import { route } from './route.ts'

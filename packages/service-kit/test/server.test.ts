@@ -3,7 +3,7 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { gunzipSync } from 'node:zlib'
-import * as endpoints from '@comfy-balancer/contract/endpoints'
+import { cancelTask, generate, getTask, listTasks } from '@comfy-balancer/contract/endpoints/tasks'
 import type { Task } from '@comfy-balancer/contract/task'
 import type { InjectOptions } from 'fastify'
 import t, { type Test } from 'tap'
@@ -57,15 +57,15 @@ const anApp = async (t: Test, more: { AUTH_MODE?: 'none' } = {}) => {
 const anApi = async (t: Test) => {
   const { app, records, metrics } = await anApp(t)
   const bodies: { text: string | undefined; body: unknown }[] = []
-  route(app, endpoints.generate, async request => {
+  route(app, generate, async request => {
     bodies.push({ text: request.bodyText, body: request.body })
     if (request.body.priority === 99) throw new Refusal('queue-full', '512 tasks wait', { retryAfterSeconds: 1.2 })
     if (request.body.priority === 98) throw new Error('secret words')
     return aTask()
   })
-  route(app, endpoints.getTask, async request => ({ ...aTask(), attempt: request.query.wait ?? 7 }))
-  route(app, endpoints.listTasks, async request => ({ data: [], nextCursor: String(request.query.limit) }))
-  route(app, endpoints.cancelTask, async () => aTask())
+  route(app, getTask, async request => ({ ...aTask(), attempt: request.query.wait ?? 7 }))
+  route(app, listTasks, async request => ({ data: [], nextCursor: String(request.query.limit) }))
+  route(app, cancelTask, async () => aTask())
   const ask = async (options: InjectOptions) => {
     const answer = await app.inject(options)
     return { status: answer.statusCode, headers: answer.headers, body: answer.body === '' ? undefined : answer.json() }
@@ -97,9 +97,9 @@ t.test('a contract endpoint answers with its success status, typed and serialize
 /** Never run: it compiles only while wrong handlers do not. */
 export const wrongHandlers = (app: App): void => {
   // @ts-expect-error the answer is not a Task
-  route(app, endpoints.getTask, async () => ({ nonsense: 1 }))
+  route(app, getTask, async () => ({ nonsense: 1 }))
   // @ts-expect-error a task's list has no such query
-  route(app, endpoints.listTasks, async request => ({ data: [], nextCursor: request.query.page }))
+  route(app, listTasks, async request => ({ data: [], nextCursor: request.query.page }))
 }
 
 t.test('every fault of the framework is a problem with an id', async t => {

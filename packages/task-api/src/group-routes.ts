@@ -1,4 +1,4 @@
-import { cancelGroup, getGroup } from '@comfy-balancer/contract/endpoints'
+import { cancelGroup, getGroup } from '@comfy-balancer/contract/endpoints/groups'
 import type { Group } from '@comfy-balancer/contract/group'
 import { isTerminal } from '@comfy-balancer/domain/task-state'
 import type { Caller } from '@comfy-balancer/service-kit/caller'

@@ -1,4 +1,5 @@
-import { drainNode, getFleet, getNode, listNodes, resumeNode } from '@comfy-balancer/contract/endpoints'
+import { getFleet } from '@comfy-balancer/contract/endpoints/fleet'
+import { drainNode, getNode, listNodes, resumeNode } from '@comfy-balancer/contract/endpoints/nodes'
 import { type Node, nodeStates } from '@comfy-balancer/contract/node'
 import type { Capability } from '@comfy-balancer/domain/capability'
 import type { Caller } from '@comfy-balancer/service-kit/caller'

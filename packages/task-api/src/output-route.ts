@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream'
-import { getOutput } from '@comfy-balancer/contract/endpoints'
+import { getOutput } from '@comfy-balancer/contract/endpoints/tasks'
 import { Refusal } from '@comfy-balancer/service-kit/problems'
 import { type Handler, route } from '@comfy-balancer/service-kit/route'
 import type { App } from '@comfy-balancer/service-kit/server'

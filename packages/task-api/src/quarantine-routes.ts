@@ -1,4 +1,4 @@
-import { liftQuarantine, listQuarantine } from '@comfy-balancer/contract/endpoints'
+import { liftQuarantine, listQuarantine } from '@comfy-balancer/contract/endpoints/fleet'
 import type { Caller } from '@comfy-balancer/service-kit/caller'
 import { Refusal } from '@comfy-balancer/service-kit/problems'
 import { route } from '@comfy-balancer/service-kit/route'

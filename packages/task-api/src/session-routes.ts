@@ -1,4 +1,4 @@
-import { endSession, getSession, openSession } from '@comfy-balancer/contract/endpoints'
+import { endSession, getSession, openSession } from '@comfy-balancer/contract/endpoints/session'
 import { scopes } from '@comfy-balancer/contract/scope'
 import type { Session } from '@comfy-balancer/contract/session'
 import { bearerOf } from '@comfy-balancer/service-kit/access'

@@ -1,4 +1,4 @@
-import { cancelTask, generate, getTask, getTaskLogs, listTasks } from '@comfy-balancer/contract/endpoints'
+import { cancelTask, generate, getTask, getTaskLogs, listTasks } from '@comfy-balancer/contract/endpoints/tasks'
 import type { Task } from '@comfy-balancer/contract/task'
 import { isTerminal, shownState } from '@comfy-balancer/domain/task-state'
 import type { Caller } from '@comfy-balancer/service-kit/caller'

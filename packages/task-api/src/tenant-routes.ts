@@ -1,4 +1,4 @@
-import { getTenant, putTenant } from '@comfy-balancer/contract/endpoints'
+import { getTenant, putTenant } from '@comfy-balancer/contract/endpoints/tenants'
 import type { Tenant } from '@comfy-balancer/contract/tenant'
 import { Refusal } from '@comfy-balancer/service-kit/problems'
 import { route } from '@comfy-balancer/service-kit/route'

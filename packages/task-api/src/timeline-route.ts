@@ -1,4 +1,4 @@
-import { getTaskTimeline } from '@comfy-balancer/contract/endpoints'
+import { getTaskTimeline } from '@comfy-balancer/contract/endpoints/tasks'
 import type { Need } from '@comfy-balancer/contract/need'
 import type { DispatchChoice, TaskTimeline, WaitingFor } from '@comfy-balancer/contract/task-timeline'
 import { hasLabels, lacking, modelsOf } from '@comfy-balancer/domain/capability'

@@ -1,4 +1,4 @@
-import { listWebhookDeliveries, putWebhookSecret, redeliverWebhook } from '@comfy-balancer/contract/endpoints'
+import { listWebhookDeliveries, putWebhookSecret, redeliverWebhook } from '@comfy-balancer/contract/endpoints/webhooks'
 import type { WebhookDelivery } from '@comfy-balancer/contract/webhook'
 import { Refusal } from '@comfy-balancer/service-kit/problems'
 import { route } from '@comfy-balancer/service-kit/route'

@@ -4,7 +4,7 @@ import { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import type { Catalog } from '@comfy-balancer/contract/catalog'
 import type { Endpoint } from '@comfy-balancer/contract/endpoint'
-import * as endpoints from '@comfy-balancer/contract/endpoints'
+import { endpoints as all } from '@comfy-balancer/contract/endpoints/all'
 import type { Group } from '@comfy-balancer/contract/group'
 import { type Scope, scopes } from '@comfy-balancer/contract/scope'
 import type { Task } from '@comfy-balancer/contract/task'
@@ -30,7 +30,6 @@ const catalog: Catalog = {
 const body =
   '{"prompt":{"1":{"class_type":"EmptyImage","inputs":{"width":64,"height":64}},"9":{"class_type":"SaveImage","inputs":{"images":["1",0],"filename_prefix":"x"}}}}'
 const json = { 'content-type': 'application/json' }
-const all: Endpoint[] = Object.values(endpoints)
 const output = {
   ...{ attempt: 1, index: 0, path: 'p', filename: 'x.png', mediaType: 'image/png', bytes: 1, sha256: 'a' },
   ...{ graphNode: '9', kind: 'image', durable: true }

@@ -1,4 +1,4 @@
-import { openSocket } from '@comfy-balancer/contract/endpoints'
+import { openSocket } from '@comfy-balancer/contract/endpoints/following'
 import type { App } from '@comfy-balancer/service-kit/server'
 import { type Socket, socketRoute as serveSockets } from '@comfy-balancer/service-kit/socket-route'
 import type { FollowingDeps } from './following-deps.ts'

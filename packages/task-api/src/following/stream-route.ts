@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http'
-import { followTask } from '@comfy-balancer/contract/endpoints'
+import { followTask } from '@comfy-balancer/contract/endpoints/following'
 import type { TaskEvent } from '@comfy-balancer/contract/event'
 import { Refusal } from '@comfy-balancer/service-kit/problems'
 import { route } from '@comfy-balancer/service-kit/route'

@@ -1,4 +1,4 @@
-import { uploadInput } from '@comfy-balancer/contract/endpoints'
+import { uploadInput } from '@comfy-balancer/contract/endpoints/inputs'
 import type { UploadedInput } from '@comfy-balancer/contract/input'
 import { longestBodyMs } from '@comfy-balancer/service-kit/body-time'
 import { Refusal } from '@comfy-balancer/service-kit/problems'

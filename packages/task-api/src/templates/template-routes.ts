@@ -4,7 +4,7 @@ import {
   listTemplates,
   previewTemplate,
   putTemplate
-} from '@comfy-balancer/contract/endpoints'
+} from '@comfy-balancer/contract/endpoints/templates'
 import type { Caller } from '@comfy-balancer/service-kit/caller'
 import { Refusal } from '@comfy-balancer/service-kit/problems'
 import { route } from '@comfy-balancer/service-kit/route'

@@ -1,4 +1,4 @@
-import { watchFleet } from '@comfy-balancer/contract/endpoints'
+import { watchFleet } from '@comfy-balancer/contract/endpoints/fleet'
 import { Refusal } from '@comfy-balancer/service-kit/problems'
 import { route } from '@comfy-balancer/service-kit/route'
 import type { App } from '@comfy-balancer/service-kit/server'

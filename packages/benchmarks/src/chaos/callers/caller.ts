@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { createClient } from '@comfy-balancer/client/client'
 import { ProblemError } from '@comfy-balancer/client/problem-error'
-import { cancelTask, generate, getTask } from '@comfy-balancer/contract/endpoints'
+import { cancelTask, generate, getTask } from '@comfy-balancer/contract/endpoints/tasks'
 import type { GenerateRequest } from '@comfy-balancer/contract/generate'
 import type { Task } from '@comfy-balancer/contract/task'
 import type { Call } from '../history/calls.ts'

@@ -1,0 +1,56 @@
+import { Type } from '@sinclair/typebox'
+import type { Endpoint } from '../endpoint.ts'
+import { ref } from '../endpoint.ts'
+import { Node, NodeId, NodeList } from '../node.ts'
+import { problems } from './problems.ts'
+
+export const listNodes = {
+  method: 'GET',
+  url: '/api/v1/nodes',
+  scope: 'nodes:read',
+  schema: {
+    operationId: 'listNodes',
+    summary: 'Every node of the fleet',
+    tags: ['nodes'],
+    response: { 200: ref(NodeList), ...problems }
+  }
+} as const satisfies Endpoint
+
+export const getNode = {
+  method: 'GET',
+  url: '/api/v1/nodes/:id',
+  scope: 'nodes:read',
+  schema: {
+    operationId: 'getNode',
+    summary: 'One node; a comfy-service answers for itself under the id self',
+    tags: ['nodes'],
+    params: Type.Object({ id: NodeId }),
+    response: { 200: ref(Node), ...problems }
+  }
+} as const satisfies Endpoint
+
+export const drainNode = {
+  method: 'POST',
+  url: '/api/v1/nodes/:id/drain',
+  scope: 'nodes:write',
+  schema: {
+    operationId: 'drainNode',
+    summary: 'Give the node nothing new; what it runs goes on. Holds until it is resumed, also over restarts',
+    tags: ['nodes'],
+    params: Type.Object({ id: NodeId }),
+    response: { 200: ref(Node), ...problems }
+  }
+} as const satisfies Endpoint
+
+export const resumeNode = {
+  method: 'POST',
+  url: '/api/v1/nodes/:id/resume',
+  scope: 'nodes:write',
+  schema: {
+    operationId: 'resumeNode',
+    summary: 'Give a drained node tasks again',
+    tags: ['nodes'],
+    params: Type.Object({ id: NodeId }),
+    response: { 200: ref(Node), ...problems }
+  }
+} as const satisfies Endpoint
