@@ -1,8 +1,6 @@
-import { execFileSync } from 'node:child_process'
-import { join } from 'node:path'
 import { createClient } from '@comfy-balancer/client/client'
 import type { Task } from '@comfy-balancer/contract/task'
-import { root } from '@comfy-balancer/local/root'
+import { type LedgerPlace, makeTenant } from './make-tenant.ts'
 import { quantile } from './quantile.ts'
 import { markdownTable } from './table.ts'
 
@@ -10,7 +8,7 @@ import { markdownTable } from './table.ts'
 export type Fairness = { readonly waits: readonly number[]; readonly taskSeconds: number; readonly stillQueued: number }
 
 /** Where the fleet is, and its ledger. */
-export type Place = { readonly url: string; readonly redisUrl: string; readonly prefix: string }
+export type Place = LedgerPlace & { readonly url: string }
 
 /** The simulated GPUs to measure with: slow ones, so that a task of about a second costs this machine little. */
 export const gpus = { simulators: [{ speed: 0.1 }, { speed: 0.1 }, { speed: 0.1 }], timeScale: 0.1 }
@@ -53,21 +51,6 @@ export const measureFairness = async (place: Place, queued: number, light: numbe
   if (lost) throw new Error(`${lost.state}: ${lost.error?.detail}`)
   const stillQueued = (await heavy.fleet()).queued
   return { waits: tasks.map(waitOf), taskSeconds: mean(tasks.map(task => lifeOf(task) - waitOf(task))), stillQueued }
-}
-
-/** A key of a tenant without limits. */
-const makeTenant = ({ redisUrl, prefix }: Place, tenant: string): string => {
-  const { NODE_OPTIONS: _, ...inherited } = process.env
-  const env = { ...inherited, REDIS_URL: redisUrl, REDIS_KEY_PREFIX: prefix }
-  const keys = (...words: string[]): string =>
-    execFileSync(process.execPath, [join(root, 'services/comfy-balancer/dist/src/keys/main.js'), ...words], {
-      env,
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'ignore']
-    }).trim()
-  const key = keys('create', '--tenant', tenant, '--scopes', 'tasks:read,tasks:write,workflows:raw,nodes:read')
-  keys('limits', '--tenant', tenant, ...['--per-minute', '--per-hour', '--max-queued'].flatMap(flag => [flag, 'none']))
-  return key
 }
 
 const waitOf = (task: Task): number => task.timings.queuedSeconds ?? 0

@@ -169,6 +169,11 @@ const planted: readonly Planted[] = [
     }
   ],
   [
+    'S11',
+    'another tenant is shown a task',
+    () => aRecording(life(ledger()), { calls: [aCall('trespass', 'task_a', 500)] })
+  ],
+  [
     'L1',
     'a task never ends',
     () => {

@@ -1,6 +1,6 @@
 -- Reads what the policy looks at: the queues of the least-served tenants and those waiting for a model that a node holds, from each the
 -- foremost and the shortest tasks; and the nodes. A tenant that may not be given another GPU is passed over.
--- ARGV 1 tenants at most, 2 queues at most, 3 tasks per queue and order, then the models that nodes hold
+-- ARGV 1 tenants at most, 2 queues at most, 3 tasks per queue and order, 4 tasks in all, then the models that nodes hold
 -- Returns {now, waiting, {tenant, start, overtaken, weight, …}, {id, tenant, need, order, work, avoid, accepted, stay, VRAM above, …},
 -- {node row, …}}; nothing but the time when nothing waits of a tenant that is not passed over
 local capped = {}
@@ -19,7 +19,6 @@ end
 if #tenants == 0 then return { now, 0, {}, {}, {} } end
 local queues, listed, flows = {}, {}, {}
 local max_queues = tonumber(ARGV[2])
-local per_queue = tonumber(ARGV[3]) - 1
 local function add(name)
   if not listed[name] and #queues < max_queues then
     listed[name] = true
@@ -31,12 +30,14 @@ for _, tenant in ipairs(tenants) do
   for _, need in ipairs(redis.call('ZRANGE', K.queues .. tenant, 0, share - 1)) do add(tenant .. ':' .. need) end
 end
 max_queues = max_queues * 2
-for i = 4, #ARGV do
+for i = 5, #ARGV do
   for _, name in ipairs(redis.call('SRANDMEMBER', K.waiting .. ARGV[i], 16)) do
     if not is_capped(string.match(name, '^(.*):')) then add(name) end
   end
 end
 
+-- Each costs some microseconds in every look; many queues are looked at less deeply.
+local per_queue = math.max(1, math.min(tonumber(ARGV[3]), math.floor(tonumber(ARGV[4]) / (2 * #queues)))) - 1
 local tasks, taken, seen = {}, {}, {}
 for _, name in ipairs(queues) do
   local tenant, need = string.match(name, '^(.*):([^:]+)$')

@@ -556,6 +556,31 @@ t.test('count gives a group: so many tasks with a seed each, followed and cancel
   t.equal((await fetch(`${url}/api/v1/groups/group_${'0'.repeat(32)}`)).status, 404)
 })
 
+t.test(
+  '10,000 tasks at once: whole groups are accepted up to the limit, and every other one is told that the queue is full',
+  async t => {
+    const { url, ledger, post } = await open(t, { retentionSeconds: 60, env: { MAX_QUEUED: '9050' } })
+    const body = `{"prompt":{"3":{"class_type":"Sampler","inputs":{"seed":1}},"9":{"class_type":"SaveImage","inputs":{"images":["3",0]}}},"count":100}`
+    const answers = await Promise.all(
+      Array.from({ length: 100 }, async () => {
+        const answer = await post(body)
+        return { status: answer.status, body: (await answer.json()) as Group & Problem }
+      })
+    )
+    const accepted = answers.filter(({ status }) => status === 202)
+    const refused = answers.filter(({ status }) => status !== 202)
+    t.equal(accepted.length, 90)
+    t.ok(refused.every(({ status, body }) => status === 503 && body.code === 'queue-full'))
+    t.equal(new Set(accepted.flatMap(({ body }) => body.tasks.map(({ id }) => id))).size, 9_000)
+    t.same((await ledger.waiting.backlog()).queuedByTenant, { default: 9_000 })
+    const look = await ledger.waiting.look([])
+    t.equal(look.waiting, 9_000)
+    t.ok(look.candidates.length > 0 && look.candidates.length <= 32, 'a look stays short')
+    const { tasks } = accepted[0]!.body
+    t.match(await (await fetch(`${url}${tasks[99]!.links.self}`)).json(), { state: 'queued' })
+  }
+)
+
 t.test('a group whose tasks are past their retention is gone', async t => {
   const { url, post } = await open(t)
   const group = (await (await post(`{"requests":[{"prompt":${workflow()}}]}`)).json()) as Group

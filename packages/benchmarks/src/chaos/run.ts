@@ -41,9 +41,9 @@ export const runChaos = async (options: RunOptions): Promise<Recording> => {
   const { seed, seconds, folder, mutant, nodes = 6, balancers = 2, callers = 10, say } = options
   rmSync(folder, { recursive: true, force: true })
   const lag = watchLag()
-  const rig = await startRig({ folder, nodes, balancers, ...(mutant ? { mutant } : {}) })
+  const rig = await startRig({ folder, nodes, balancers, tenants: ['blue', 'green'], ...(mutant ? { mutant } : {}) })
   const calls: Call[] = []
-  const caller = createCaller(call => calls.push(call))
+  const caller = createCaller(call => calls.push(call), rig.apiKeys)
   const note = (fault: InjectedFault) => void faults.push(fault)
   const over = new AbortController()
   const faults: InjectedFault[] = []

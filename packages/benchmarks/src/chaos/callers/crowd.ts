@@ -60,6 +60,7 @@ export const startCrowd = (rig: Rig, caller: Caller, { seed, callers }: CrowdOpt
   const attend = async (random: Random, key: string, task: string): Promise<void> => {
     const manner = oneOf(random, manners)
     const front = () => oneOf(random, balancers)
+    if (random() < 0.3) await caller.trespass(front(), key, task)
     const isOver = ({ state, status }: { state: string | undefined; status: number }) =>
       status === 410 || status === 404 || (state !== undefined && state !== 'queued' && state !== 'running')
     if (manner === 'leave') return

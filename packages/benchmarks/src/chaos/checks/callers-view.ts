@@ -98,9 +98,19 @@ const keys: Check = ({ calls, ledger }) => {
     .map(([key, made]) => ({ rule: 'S8', what: `the key ${key} made ${[...made].join(' and ')}`, task: [...made][0]! }))
 }
 
-const tenants: Check = ({ ledger }) =>
-  ledger.tasks.flatMap(({ after, listedBy, task, atMs }) =>
+/** Another tenant's task is not there, not even to be refused. */
+const tenants: Check = ({ ledger, calls }) => [
+  ...calls
+    .filter(({ what, status }) => what === 'trespass' && status > 0 && status < 500 && status !== 404 && status !== 429)
+    .map(({ status, task, answeredMs }) => ({
+      rule: 'S11',
+      what: `another tenant was answered ${status}`,
+      task: task!,
+      atMs: answeredMs
+    })),
+  ...ledger.tasks.flatMap(({ after, listedBy, task, atMs }) =>
     listedBy
       .filter(tenant => after && tenant !== after.tenant)
       .map(tenant => ({ rule: 'S11', what: `a task of ${after?.tenant} stands with ${tenant}`, task, atMs }))
   )
+]

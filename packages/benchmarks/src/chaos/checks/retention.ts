@@ -12,7 +12,10 @@ const standing = [
   'balancer',
   'deadlines',
   'bull:',
-  'webhook-secrets:'
+  'webhook-secrets:',
+  'api-key:',
+  'api-keys',
+  'tenant:'
 ]
 /** These stay for a while after their last use, but must have an end. */
 const ending = [

@@ -31,6 +31,7 @@ export const faultKinds = [
   'poison',
   'cancel-storm',
   'skew-clock',
+  'drain-node',
   'rolling-restart'
 ] as const
 export type FaultKind = (typeof faultKinds)[number]

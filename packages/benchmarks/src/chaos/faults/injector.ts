@@ -34,6 +34,7 @@ const makers: Readonly<Record<FaultKind, MakeFault>> = {
   poison: traffic.poison,
   'cancel-storm': traffic.cancelStorm,
   'skew-clock': processes.skewClock,
+  'drain-node': traffic.drainNode,
   'rolling-restart': processes.rollingRestart
 }
 

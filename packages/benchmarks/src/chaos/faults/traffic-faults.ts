@@ -1,7 +1,11 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { frontsOf, holding, type MakeFault } from './fault.ts'
+import { createClient } from '@comfy-balancer/client/client'
+import { drainNode as drain, resumeNode as resume } from '@comfy-balancer/contract/endpoints/nodes'
+import { until } from '@comfy-balancer/local/until'
+import { frontsOf, holding, type MakeFault, withNode } from './fault.ts'
 
 const stormSize = 12
+const askMs = 20_000
 
 /** A workflow that takes down every ComfyUI that runs it; posted again it may be refused. */
 export const poison: MakeFault = async ({ crowd }) => {
@@ -18,6 +22,24 @@ export const cancelStorm: MakeFault = async ({ rig, caller, crowd }) => {
   )
   return posted.some(Boolean) ? ['the fleet'] : undefined
 }
+
+/** An operator drains a node and resumes it. */
+export const drainNode: MakeFault = (scene, { pick, forMs }) =>
+  withNode(scene, pick, async ({ id }) => {
+    const { balancers, apiKeys } = scene.rig
+    const ask = (endpoint: typeof drain | typeof resume) =>
+      until(async () => {
+        for (const { url } of balancers) {
+          const client = createClient({ baseUrl: url, tries: 1, timeoutMs: 2_000, apiKey: apiKeys[0] ?? '' })
+          const answer = await client.call(endpoint, { params: { id } }).catch(() => undefined)
+          if (answer) return true
+        }
+        return undefined
+      }, askMs)
+    const isDrained = await ask(drain)
+    await pause(forMs)
+    return (await ask(resume)) === true && isDrained === true
+  })
 
 /** Redis may not take one more byte for a while: nothing is accepted, everything else goes on. */
 export const memoryFull: MakeFault = async ({ rig, held }, { forMs }) => {

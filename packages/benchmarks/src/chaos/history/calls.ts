@@ -2,7 +2,8 @@ import type { TaskState } from '@comfy-balancer/contract/task'
 
 /** One thing that a caller did, and what came of it. Wall-clock ms. */
 export type Call = {
-  readonly what: 'post' | 'get' | 'cancel' | 'event'
+  /** A trespass is a call with another tenant's key. */
+  readonly what: 'post' | 'get' | 'cancel' | 'event' | 'trespass'
   /** Whom it asked. */
   readonly via: string
   readonly sentMs: number

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { root } from '@comfy-balancer/local/root'
 import { Redis } from 'ioredis'
+import { makeTenant } from '../../make-tenant.ts'
 import { timerEnvironment } from '../timers.ts'
 import { Link } from './link.ts'
 import { type MutantName, writeMutant } from './mutants.ts'
@@ -43,6 +44,8 @@ export type Rig = {
   readonly nodes: readonly RigNode[]
   readonly programs: readonly Program[]
   readonly links: readonly Link[]
+  /** One key of each tenant; none where everybody is one tenant. */
+  readonly apiKeys: readonly string[]
   /** The rig's own connection, which no fault of a link touches. */
   readonly ledger: Redis
   stop(): Promise<void>
@@ -52,6 +55,8 @@ export type RigOptions = {
   readonly folder: string
   readonly nodes: number
   readonly balancers: number
+  /** With these, keys are asked for. */
+  readonly tenants?: readonly string[]
   readonly mutant?: MutantName
   /** The services' times as variables; scaled to the rig's when left out. */
   readonly timers?: Readonly<Record<string, string>>
@@ -64,10 +69,10 @@ const preload = pathToFileURL(fileURLToPath(new URL('./preload.js', import.meta.
 
 /** Starts Redis, simulators, services and balancers, each behind links of its own. */
 export const startRig = async (options: RigOptions): Promise<Rig> => {
-  const { folder, nodes, balancers, mutant, timers = timerEnvironment } = options
+  const { folder, nodes, balancers, tenants = [], mutant, timers = timerEnvironment } = options
   mkdirSync(folder, { recursive: true })
   const scripts = mutant && writeMutant(mutant, folder)
-  const shared = { folder, timers, ...(scripts ? { scripts } : {}) }
+  const shared = { folder, timers, authMode: tenants.length > 0 ? 'keys' : 'none', ...(scripts ? { scripts } : {}) }
   const redisPort = await stablePort()
   const redisLinks: Link[] = []
   const linkToRedis = async (name: string): Promise<Link> => {
@@ -97,6 +102,7 @@ export const startRig = async (options: RigOptions): Promise<Rig> => {
     ledger.disconnect()
     for (const link of rig.links) link.close()
   }
+  const apiKeys: string[] = []
   const rig: Rig = {
     prefix,
     folder,
@@ -106,12 +112,15 @@ export const startRig = async (options: RigOptions): Promise<Rig> => {
     nodes: madeNodes,
     programs: [redis.program, ...behind, ...inFront],
     links: [...redisLinks, ...madeNodes.flatMap(node => [node.toComfyui, node.fromBalancers])],
+    apiKeys,
     ledger,
     stop
   }
   try {
     await redis.program.start()
     await ledger.connect()
+    const redisUrl = `redis://127.0.0.1:${redisPort}`
+    for (const tenant of tenants) apiKeys.push(makeTenant({ redisUrl, prefix }, tenant))
     await Promise.all(behind.map(one => one.start()))
     await Promise.all(inFront.map(one => one.start()))
     return rig
@@ -121,7 +130,8 @@ export const startRig = async (options: RigOptions): Promise<Rig> => {
   }
 }
 
-type Shared = Pick<RigOptions, 'folder'> & Required<Pick<RigOptions, 'timers'>> & { readonly scripts?: string }
+type Shared = Pick<RigOptions, 'folder'> &
+  Required<Pick<RigOptions, 'timers'>> & { readonly authMode: string; readonly scripts?: string }
 
 const createNode = async (shared: Shared, index: number, toRedis: Link): Promise<RigNode> => {
   const id = `gpu-${letter(index)}`
@@ -207,8 +217,9 @@ const program = ({ folder }: Shared, name: string, life: number, main: string) =
   readyWhen: (line: string) => fieldOf(line, 'msg', 'listening')
 })
 
-const environment = ({ folder, timers, scripts }: Shared, toRedis: Link, skewMs: number) => ({
+const environment = ({ folder, timers, scripts, authMode }: Shared, toRedis: Link, skewMs: number) => ({
   HOST: '127.0.0.1',
+  AUTH_MODE: authMode,
   ...Object.fromEntries(otherWaysToRedis.map(name => [name, undefined])),
   REDIS_URL: `redis://127.0.0.1:${toRedis.port}`,
   REDIS_KEY_PREFIX: prefix,
