@@ -1,11 +1,12 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Fleet, type FleetOptions, startFleet } from '@comfy-balancer/local/fleet'
 import { makeOwnFolder } from '@comfy-balancer/local/own-folder'
 import { provideRedisOrExit } from '@comfy-balancer/local/redis'
+import { apiSpeedTable, measureApiSpeed } from './api/api-speed.ts'
 import { balancerDeathTable, hasLoss, measureBalancerDeath } from './balancer-death.ts'
 import { watchLag } from './chaos/lag.ts'
 import { type Rig, startRig } from './chaos/rig/rig.ts'
@@ -34,14 +35,14 @@ type FleetMore = Omit<FleetOptions, 'redisUrl' | 'folder'>
 /** Measures on a fleet of its own, which goes afterwards; prints the result and keeps it. */
 const onFleet = async (
   more: FleetMore,
-  measure: (fleet: Fleet, redisUrl: string) => Promise<Result>
+  measure: (fleet: Fleet, redisUrl: string, folder: string) => Promise<Result>
 ): Promise<void> => {
   const redis = await provideRedisOrExit()
   const folder = await mkdtemp(join(tmpdir(), 'comfy-balancer-bench-'))
   const env = { REDIS_KEY_PREFIX: prefix, ...more.env }
   const fleet = await startFleet({ ...more, redisUrl: redis.url, folder, env })
   try {
-    keep(await measure(fleet, redis.url))
+    keep(await measure(fleet, redis.url, folder))
   } finally {
     await fleet.stop()
     await redis.stop()
@@ -88,6 +89,20 @@ const fairness = async (light: number): Promise<void> =>
     ].join('; ')
     return { file: 'fairness.md', text: `${title}\n\n${fairnessTable(found)}` }
   })
+
+/** `npm run bench -- api [rounds]`: what accepting and polling cost beside the least that a durable API can do. */
+const api = async (rounds: number): Promise<void> => {
+  const env = { AUTH_MODE: 'none', MAX_QUEUED: '10000000', LOG_LEVEL: 'info' }
+  await onFleet({ simulators: [{ speed: 1 }], env }, async (fleet, redisUrl, folder) => {
+    const { posts, gets } = await measureApiSpeed({ fleet, redisUrl, folder }, rounds)
+    const text = [
+      `Requests of 3 KB over 16 connections, best of ${rounds} rounds in turn, load, servers and Redis on the same ${availableParallelism()} cores, Node ${process.version}`,
+      apiSpeedTable(posts),
+      apiSpeedTable(gets)
+    ]
+    return { file: 'api.md', text: text.join('\n\n') }
+  })
+}
 
 /** `npm run bench -- ledger [rounds]`: what a waiting task costs Redis, and whether claiming stays as quick when many wait. */
 const ledger = async (rounds: number): Promise<void> => {
@@ -156,12 +171,12 @@ const redisNote = [
 ].join('\n')
 
 const suites: Readonly<Record<string, (argument: number) => Promise<void>>> = {
-  ...{ overhead, fairness, followers, ledger, failover },
+  ...{ overhead, api, fairness, followers, ledger, failover },
   'redis-restart': redisRestart
 }
 
 const defaults: Readonly<Record<string, string>> = {
-  ...{ overhead: '400', fairness: '40', followers: '200', ledger: '60', failover: '30' },
+  ...{ overhead: '400', api: '3', fairness: '40', followers: '200', ledger: '60', failover: '30' },
   'redis-restart': '10'
 }
 const [name = '', argument = defaults[name] ?? ''] = process.argv.slice(2)

@@ -19,7 +19,7 @@ export const groupRoutes = (app: App, deps: TaskApiDeps): void => {
   route(app, getGroup, async (request, reply) => {
     const { group, records } = await findGroup(deps, request.caller, request.params.id)
     reply.header('cache-control', 'no-store')
-    return fromLedger(viewGroup(ledger, group, records))
+    return viewGroup(group, records)
   })
 
   route(app, cancelGroup, async request => {
@@ -27,7 +27,7 @@ export const groupRoutes = (app: App, deps: TaskApiDeps): void => {
     const answers = await fromLedger(Promise.all(group.tasks.map(id => ledger.tasks.cancel(id, request.caller.tenant))))
     const tasks = answers.filter(answer => answer === 'cancelled').length
     request.log.info({ groupId: group.id, tasks }, 'group cancelled')
-    return fromLedger(viewGroup(ledger, group, (await findGroup(deps, request.caller, group.id)).records))
+    return viewGroup(group, (await findGroup(deps, request.caller, group.id)).records)
   })
 }
 
@@ -57,5 +57,5 @@ export const groupAtEnd = async (
     const read = () => findTask(deps, caller, id)
     return isTerminal(state) ? records[i]! : waits.forEnd({ id, read, seconds, signal })
   })
-  return fromLedger(viewGroup(deps.ledger, group, await Promise.all(now)))
+  return viewGroup(group, await Promise.all(now))
 }

@@ -1,12 +1,11 @@
 import type { Group } from '@comfy-balancer/contract/group'
 import { groupProgress } from '@comfy-balancer/domain/group'
-import type { Ledger } from '@comfy-balancer/task-store/ledger'
 import type { FoundTask, GroupRecord } from '@comfy-balancer/task-store/tasks'
 import { viewTask } from './task-view.ts'
 
 /** A group as its caller sees it; `records` are those of its tasks that are not past their retention. */
-export const viewGroup = async (ledger: Ledger, group: GroupRecord, records: readonly FoundTask[]): Promise<Group> => {
-  const tasks = await Promise.all(records.map(record => viewTask(ledger, record)))
+export const viewGroup = (group: GroupRecord, records: readonly FoundTask[]): Group => {
+  const tasks = records.map(viewTask)
   const total = group.tasks.length
   const members = tasks.map(({ state, progress }) => ({ state, percent: progress?.percent ?? 0 }))
   const { counts, percent } = groupProgress(total, members)

@@ -34,8 +34,7 @@ export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
   const waits = createWaits(deps)
 
   const taskAtEnd = async (caller: Caller, id: string, seconds: number, signal: AbortSignal): Promise<Task> => {
-    const record = await waits.forEnd({ id, read: () => findTask(deps, caller, id), seconds, signal })
-    return fromLedger(viewTask(ledger, record))
+    return viewTask(await waits.forEnd({ id, read: () => findTask(deps, caller, id), seconds, signal }))
   }
 
   route(app, generate, async (request, reply) => {
@@ -49,7 +48,7 @@ export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
     if (!replayed) for (const taskId of tasks) request.log.info({ taskId }, 'task accepted')
     const seconds = preferredWait(request.headers.prefer)
     if (seconds > 0) reply.header('preference-applied', `wait=${seconds}`)
-    const signal = callerGone(request, reply)
+    const signal = seconds > 0 ? callerGone(request, reply) : noWait
     const answer = id.startsWith('group_')
       ? await groupAtEnd(deps, request.caller, id, { waits, seconds, signal })
       : await taskAtEnd(request.caller, id, seconds, signal)
@@ -70,7 +69,7 @@ export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
       : await waits.forChange(record, { id, read, seconds, signal: callerGone(request, reply) })
     if (!isTerminal(now.state)) reply.header('retry-after', String(retryAfterSeconds))
     reply.header('cache-control', 'no-store')
-    return fromLedger(viewTask(ledger, now))
+    return viewTask(now)
   })
 
   route(app, cancelTask, async request => {
@@ -81,7 +80,7 @@ export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
       throw new Refusal('task-already-finished', `${id} has ${answer}; only a task that has not ended can be cancelled`)
     }
     request.log.info({ taskId: id }, 'task cancelled')
-    return fromLedger(viewTask(ledger, await findTask(deps, request.caller, id)))
+    return viewTask(await findTask(deps, request.caller, id))
   })
 
   route(app, listTasks, async request => {
@@ -112,6 +111,8 @@ export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
 /** Reads `Prefer: wait=N` (RFC 7240); 0 without it, 60 at most. */
 const preferredWait = (prefer: string | undefined): number =>
   Math.min(60, Number(/(?:^|[,;\s])wait\s*=\s*"?(\d{1,9})/i.exec(prefer ?? '')?.[1] ?? 0))
+
+const noWait = new AbortController().signal
 
 /** Aborts when the caller hangs up or the server closes. */
 const callerGone = (request: FastifyRequest, reply: FastifyReply): AbortSignal => {
@@ -153,8 +154,7 @@ const listPage = async ({ ledger }: TaskApiDeps, page: Page) => {
       if (found.length === limit) break
     }
   }
-  const data = await Promise.all(found.map(record => viewTask(ledger, record)))
-  return { data, nextCursor: isMore || found.length === limit ? taskCursor.write(last) : null }
+  return { data: found.map(viewTask), nextCursor: isMore || found.length === limit ? taskCursor.write(last) : null }
 }
 
 const isWanted = (record: FoundTask, { state, template }: Page): boolean =>

@@ -42,9 +42,7 @@ const choiceOf = (why: unknown): DispatchChoice | null => {
 
 const waitingFor = async (deps: TaskApiDeps, record: FoundTask, need: Need): Promise<WaitingFor> => {
   const { ledger } = deps
-  const [known, { nodes, nowMs }, position] = await fromLedger(
-    Promise.all([deps.knownNodes(), ledger.nodes.list(), ledger.tasks.position(record)])
-  )
+  const [known, { nodes, nowMs }] = await fromLedger(Promise.all([deps.knownNodes(), ledger.nodes.list()]))
   const able = new Set(
     known.filter(one => hasLabels(need, one.labels) && lacking(need, one.capability).length === 0).map(({ id }) => id)
   )
@@ -55,7 +53,7 @@ const waitingFor = async (deps: TaskApiDeps, record: FoundTask, need: Need): Pro
       return node.slot ? 'busy' : 'free'
     })
   const count = (what: string): number => doing.filter(one => one === what).length
-  return { ahead: position - 1, free: count('free'), busy: count('busy'), away: count('away') }
+  return { ahead: record.standing.before, free: count('free'), busy: count('busy'), away: count('away') }
 }
 
 const graphOf = (read: { workflow: Workflow } | { flaws: unknown }): TaskTimeline['graph'] => {

@@ -1,5 +1,16 @@
--- Reads a task with what came of it.
+-- Reads a task: what came of it, and how it stands now.
 -- ARGV task
--- Returns {{field, value, …} of its hash, its result or false}
+-- Returns {now, {field, value, …} of its hash, its result or false, how many of its queue stand before it or false, mean seconds of its need
+-- per unit of work or false, nodes alive, {node row} while it is at a node}
 local id = ARGV[1]
-return { redis.call('HGETALL', K.task .. id), redis.call('GET', K.result .. id) }
+local hash = redis.call('HGETALL', K.task .. id)
+local t = redis.call('HMGET', K.task .. id, 'state', 'tenant', 'need', 'node')
+local before, per_work, alive, node = false, false, 0, {}
+if t[1] == 'queued' or t[1] == 'delayed' then
+  before = redis.call('ZRANK', K.queue .. t[2] .. ':' .. t[3], id)
+  per_work = redis.call('HGET', K.stats .. t[3], 'execution')
+  alive = redis.call('ZCOUNT', K.nodes, now - L.aliveMs, '+inf')
+elseif t[4] and (t[1] == 'leased' or t[1] == 'running') then
+  node = node_rows({ t[4] })
+end
+return { now, hash, redis.call('GET', K.result .. id), before, per_work, alive, node }

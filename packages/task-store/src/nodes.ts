@@ -39,15 +39,9 @@ export type Nodes = ReturnType<typeof createNodes>
 
 /** Registration, heartbeats and what is known of the nodes. */
 export const createNodes = ({ redis, keys, run, limits }: StoreDeps) => {
-  const now = async (): Promise<{ nowMs: number }> => ({ nowMs: await redisNowMs(redis) })
   return {
     /** The ledger's time. */
-    now,
-
-    /** How many nodes sent a heartbeat recently enough to be given a task. */
-    async countAlive(): Promise<number> {
-      return redis.zcount(keys.nodes(), (await now()).nowMs - limits.aliveMs, '+inf')
-    },
+    now: async (): Promise<{ nowMs: number }> => ({ nowMs: await redisNowMs(redis) }),
 
     async register(node: Registration): Promise<Registered> {
       const { id, epoch, url, labels, catalog, files, report, intent, adoptToken } = node

@@ -4,6 +4,7 @@ import type { LedgerState } from '@comfy-balancer/domain/task-state'
 import { readEvent } from './journal-entry.ts'
 import type { StoredOutput } from './manifest.ts'
 import { type Idempotency, type NewGroup, type NewTask, textsOf } from './new-task.ts'
+import { type NodeRecord, type NodeRow, readNodeRow } from './node-record.ts'
 import type { RunScript } from './scripts.ts'
 import type { StoreDeps } from './store-deps.ts'
 import { flatHash, readTaskRecord, type TaskRecord } from './task-record.ts'
@@ -34,8 +35,19 @@ export type Accepted =
 /** What a task has so far: its outputs, or the problem it failed with. */
 export type TaskResult = { readonly outputs: readonly StoredOutput[]; readonly error: Problem | undefined }
 
-/** A task's record with what came of it. */
-export type FoundTask = TaskRecord & { readonly result: TaskResult }
+/** How a task stood when it was read. */
+export type Standing = {
+  readonly nowMs: number
+  /** While it waits: how many of the same need and tenant stand before it, what a unit of its work took on average, and how many nodes are there. */
+  readonly before: number
+  readonly secondsPerWork: number | undefined
+  readonly nodesAlive: number
+  /** While it is at a node. */
+  readonly node: NodeRecord | undefined
+}
+
+/** A task's record with what came of it, and how it stood. */
+export type FoundTask = TaskRecord & { readonly result: TaskResult; readonly standing: Standing }
 
 export type Tasks = ReturnType<typeof createTasks>
 
@@ -74,10 +86,12 @@ export const createTasks = ({ redis, keys, run, limits }: StoreDeps) => ({
 
   /** The task; undefined when it is not there, or belongs to another tenant. */
   async find(id: string, tenant?: string): Promise<FoundTask | undefined> {
-    const [fields, text] = (await run('task', id)) as [string[], string | null]
+    const [nowMs, fields, text, before, perWork, nodesAlive, nodes] = (await run('task', id)) as FoundReply
     const record = readTaskRecord(id, flatHash(fields))
     if (!record || (tenant !== undefined && record.tenant !== tenant)) return undefined
-    return { ...record, result: readResult(record, text) }
+    const secondsPerWork = perWork === null ? undefined : Number(perWork)
+    const standing = { nowMs, before: before ?? 0, secondsPerWork, nodesAlive, node: nodes.flatMap(readNodeRow)[0] }
+    return { ...record, result: readResult(record, text), standing }
   },
 
   /** Whether the ledger still knows this task, whoever's it is. */
@@ -98,12 +112,6 @@ export const createTasks = ({ redis, keys, run, limits }: StoreDeps) => ({
   /** What ComfyUI wrote into its log during the attempts that have ended; empty when nothing is known. */
   async log(id: string): Promise<string> {
     return (await redis.get(keys.logs(id))) ?? ''
-  },
-
-  /** How many tasks of the same need and tenant stand before it, plus one. */
-  async position(record: TaskRecord): Promise<number> {
-    const rank = await redis.zrank(keys.queue(record.tenant, record.need), record.id)
-    return (rank ?? 0) + 1
   },
 
   /** The journal's entries after a version, oldest first; at most the last 64 are kept. */
@@ -135,6 +143,16 @@ const readResult = ({ state }: TaskRecord, text: string | null): TaskResult => {
   if (Array.isArray(result)) return { outputs: state === 'failed' ? [] : result, error: undefined }
   return { outputs: [], error: state === 'failed' ? result : undefined }
 }
+
+type FoundReply = [
+  nowMs: number,
+  fields: string[],
+  result: string | null,
+  before: number | null,
+  perWork: string | null,
+  nodesAlive: number,
+  nodes: NodeRow[]
+]
 
 const overQuota = (detail: unknown): OverQuota => {
   const [limit, most, againMs] = detail as [OverQuota['limit'], string, string]

@@ -114,7 +114,7 @@ export const createApp = async (config: ComfyBalancerConfig, deps: AppDeps) => {
       ledger,
       hints,
       urlRules: egressRulesOf(config),
-      viewOf: record => viewTask(ledger, record),
+      viewOf: viewTask,
       log: logger,
       tally: webhookTally
     })

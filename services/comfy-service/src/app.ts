@@ -32,7 +32,6 @@ import { limitsOf } from '@comfy-balancer/task-store/config'
 import type { Connection } from '@comfy-balancer/task-store/connection'
 import { createHints } from '@comfy-balancer/task-store/hints'
 import { createLedger } from '@comfy-balancer/task-store/ledger'
-import type { FoundTask } from '@comfy-balancer/task-store/tasks'
 import { createWebhookTally } from '@comfy-balancer/webhooks/tally'
 import { startWebhooks } from '@comfy-balancer/webhooks/webhooks'
 import type { AttemptLimits } from './attempt/attempt.ts'
@@ -126,7 +125,6 @@ export const createApp = async (config: ComfyServiceConfig, deps: AppDeps) => {
   nodeRoutes(server, { ledger, capabilityOf: registry.capabilityOf, self: node })
   quarantineRoutes(server, { ledger })
   tenantRoutes(server, ledger)
-  const viewOf = (record: FoundTask) => viewTask(ledger, record)
   let stopStandalone = async (): Promise<void> => {}
   const loops: Loop[] = []
 
@@ -173,7 +171,7 @@ export const createApp = async (config: ComfyServiceConfig, deps: AppDeps) => {
             ledger,
             hints,
             urlRules: egressRulesOf(config),
-            viewOf,
+            viewOf: viewTask,
             log: logger,
             tally: tallies.webhooks
           })
