@@ -1,8 +1,11 @@
-import { existsSync, readFileSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { delimiter, dirname, join } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
+import { freePort } from '../src/port.ts'
+import { startProcess } from '../src/processes.ts'
 import { root } from '../src/root.ts'
+import { findS3Server } from '../src/s3-server.ts'
 
 type Service = {
   readonly image?: string
@@ -20,6 +23,8 @@ type Service = {
   readonly init?: boolean
   readonly mem_limit?: string
   readonly restart?: string
+  readonly healthcheck?: { readonly test: string[] }
+  readonly deploy?: { readonly resources: { readonly reservations: { readonly devices: object[] } } }
 }
 type Compose = {
   services: Record<string, Service>
@@ -30,6 +35,9 @@ type Compose = {
 const read = (path: string): string => readFileSync(join(root, path), 'utf8')
 const compose: Compose = parse(read('docker-compose.yml'), { merge: true })
 const services = Object.entries(compose.services)
+const isComfyUi = ([name]: readonly [string, ...unknown[]]): boolean => name.startsWith('comfyui-gpu-')
+/** A value as compose reads it where no variable is set. */
+const byDefault = (text: string): string => text.replaceAll(/\$\{\w+:-([^}]*)\}/g, '$1')
 const dockerfileOf = ({ build }: Service): string | undefined =>
   build && join(build.context, build.dockerfile ?? 'Dockerfile')
 
@@ -40,7 +48,11 @@ t.test('compose publishes on this machine only and needs no .env', async t => {
     []
   )
   t.equal(new Set(ports.map(port => port.split(':')[1])).size, ports.length, 'no port is published twice')
-  t.same(read('docker-compose.yml').match(/\$\{[A-Z_]+(?!:-|[A-Z_])[^}]*\}/g), null, 'every variable has a default')
+  t.same(
+    read('docker-compose.yml').match(/\$\{[A-Z0-9_]+(?!:-|[A-Z0-9_])[^}]*\}/g),
+    null,
+    'every variable has a default'
+  )
 })
 
 t.test('everything that compose refers to exists', async t => {
@@ -62,14 +74,15 @@ t.test('everything that compose refers to exists', async t => {
 /** The other containers that a service's environment names. */
 const hostsIn = ({ environment = {} }: Service): string[] =>
   Object.values(environment)
-    .map(value => /^\w+:\/\/([a-z-]+):\d+$/.exec(value)?.[1] ?? (value in compose.services ? value : undefined))
+    .map(byDefault)
+    .map(value => /^\w+:\/\/([a-z][a-z0-9-]*):\d+$/.exec(value)?.[1] ?? (value in compose.services ? value : undefined))
     .filter(host => host !== undefined)
 
 const canReach = ({ networks = [] }: Service, host: string): boolean =>
   (compose.services[host]?.networks ?? []).some(network => networks.includes(network))
 
 t.test('every container of ours is hardened and comes back', async t => {
-  for (const [name, service] of services.filter(([name]) => name !== 'comfyui')) {
+  for (const [name, service] of services.filter(one => !isComfyUi(one))) {
     t.match(
       service,
       {
@@ -82,13 +95,84 @@ t.test('every container of ours is hardened and comes back', async t => {
       },
       name
     )
-    const dockerfile = dockerfileOf(service)
-    if (dockerfile) t.match(read(dockerfile), /^USER (?!root|0)/m, `${name} is not root`)
-    if (dockerfile) t.match(read(dockerfile), /^HEALTHCHECK /m, `${name} has a health check`)
   }
   const redis = compose.services.redis?.command?.join(' ') ?? ''
   t.match(redis, /--appendonly yes .*--maxmemory-policy noeviction/)
-  t.ok('comfyui' in compose.services && compose.services.comfyui?.profiles?.includes('gpu'))
+})
+
+t.test('every image is built in stages, is not root, says whether it is well, and is of one version', async t => {
+  const files = readdirSync(join(root, 'docker')).map(name => join('docker', name, 'Dockerfile'))
+  t.same(new Set(services.flatMap(([, service]) => dockerfileOf(service) ?? [])), new Set(files), 'all are in compose')
+  for (const file of files) {
+    const text = read(file)
+    t.match(text, /^FROM \S+ AS build$[\s\S]*^FROM (?!.* AS )/m, `${file} leaves its tools behind`)
+    const last = text.slice(text.lastIndexOf('\nFROM '))
+    t.match(last, /^USER (?!root|0)/m, `${file} is not root`)
+    t.match(last, /^HEALTHCHECK /m, `${file} has a health check`)
+    for (const [, image] of text.matchAll(/^ARG \w+_IMAGE=(.*)$/gm))
+      t.match(image, /^(node:24-slim|(golang|alpine):\d+\.\d+.*)$/, `${file}: ${image}`)
+  }
+})
+
+t.test('each ComfyUI has one GPU and one comfy-service, and nobody else reaches it', async t => {
+  const found = services.filter(isComfyUi)
+  t.same(found.map(([name, { profiles }]) => [name, profiles]).toSorted(), [
+    ['comfyui-gpu-0', ['gpu']],
+    ['comfyui-gpu-0b', ['gpu-0b']],
+    ['comfyui-gpu-1', ['gpu-1']]
+  ])
+  for (const [name, { networks, deploy, healthcheck, volumes = [], ports, profiles }] of found) {
+    const owner = name.replace('comfyui-', 'comfy-service-')
+    const neighbours = services.filter(([, { networks: theirs = [] }]) => theirs.some(one => networks?.includes(one)))
+    t.same(neighbours.map(([one]) => one).toSorted(), [owner, name])
+    t.match(compose.services[owner], { profiles, deploy, environment: { COMFYUI_URL: `http://${name}:8188` } })
+    t.match(deploy?.resources.reservations.devices, [{ driver: 'nvidia', device_ids: [String], capabilities: ['gpu'] }])
+    t.match(healthcheck?.test.join(' '), '/system_stats')
+    t.notOk(ports, 'ComfyUI has no authentication')
+    const kept = volumes.map(volume => byDefault(volume).split(':')[1]!.split('/').at(-1))
+    t.same(new Set(kept), new Set(['models', 'user', 'input', 'output', 'temp']), `${name} keeps what ComfyUI writes`)
+  }
+  const own = found.flatMap(([, { volumes = [] }]) => volumes.filter(volume => !volume.startsWith('${COMFYUI_MODELS')))
+  t.equal(new Set(own.map(volume => volume.split(':')[0])).size, own.length, 'they share nothing but models')
+})
+
+t.test('Prometheus asks every comfy-service of every profile', async t => {
+  type Job = { job_name: string; dns_sd_configs?: { names: string[]; port: number }[] }
+  const { scrape_configs: jobs }: { scrape_configs: Job[] } = parse(read('deploy/prometheus/prometheus.yml'))
+  const [discovery] = jobs.find(({ job_name }) => job_name === 'comfy-service')?.dns_sd_configs ?? []
+  const names = services.map(([name]) => name).filter(name => name.startsWith('comfy-service-'))
+  t.same(new Set(discovery?.names), new Set(names))
+  t.equal(discovery?.port, 9464)
+})
+
+const s3Server = findS3Server()
+const withS3 = { skip: s3Server ? false : 'there is no S3 server: install versitygw, or Go and run `npm test`' }
+t.test('the S3 server of the profile s3 starts with the bucket that services are told', withS3, async t => {
+  const { environment = {}, ports } = compose.services.s3!
+  const env = Object.fromEntries(Object.entries(environment).map(([name, value]) => [name, byDefault(value)]))
+  const told = compose.services['comfy-balancer']?.environment ?? {}
+  t.match(byDefault(told.S3_PUBLIC_ENDPOINT!), ports![0]!.split(':').slice(0, 2).join(':'))
+  for (const [theirs, ours] of [
+    ['ROOT_ACCESS_KEY', 'S3_ACCESS_KEY'],
+    ['ROOT_SECRET_KEY', 'S3_SECRET_KEY']
+  ] as const)
+    t.equal(environment[theirs], told[ours])
+  const folder = t.testdir()
+  const port = await freePort()
+  const options: string[] = JSON.parse(/^CMD (\[.*\])$/m.exec(read('docker/s3/Dockerfile'))?.[1] ?? '[]')
+  const server = await startProcess({
+    name: 's3',
+    command: join(root, 'docker/s3/start.sh'),
+    args: options.filter(option => option !== '--quiet').map(option => option.replace(':7070', `127.0.0.1:${port}`)),
+    env: { ...env, DATA_DIR: folder, PATH: `${dirname(s3Server!)}${delimiter}${process.env.PATH}` },
+    logFile: join(folder, 's3.log'),
+    readyWhen: line => line.includes(`http://127.0.0.1:${port}`) || undefined
+  })
+  t.teardown(() => server.stop())
+  const health = /http:\S*(\/\w+)"\]$/m.exec(read('docker/s3/Dockerfile'))?.[1]
+  t.equal((await fetch(`http://127.0.0.1:${port}${health}`)).status, 200)
+  t.ok(existsSync(join(folder, 'buckets', env.S3_BUCKET!)))
+  t.equal((await fetch(`http://127.0.0.1:${port}/${env.S3_BUCKET}`)).status, 403, 'and asks who one is')
 })
 
 type Overlaid = Service & { readonly secrets?: string[]; readonly user?: string }
@@ -126,7 +210,7 @@ t.test('the production overlay asks for keys and passwords and publishes the bal
 
 t.test('images of others are of one version each', async t => {
   for (const [name, { image = '', build }] of services)
-    if (!build && name !== 'comfyui') t.match(image, /:v?\d+\.\d+/, name)
+    if (!build && !isComfyUi([name])) t.match(image, /:v?\d+\.\d+/, name)
 })
 
 const projects = {
