@@ -16,6 +16,8 @@ import { followersTable, measureFollowers } from './followers.ts'
 import { claimsPerRound, ledgerReport, measureLedger } from './ledger.ts'
 import { measureOverhead, overheadTable } from './overhead.ts'
 import { hasLost, keptTable, measureFull, measureRestarts } from './redis-restart.ts'
+import { growing, measureSoak, soakTable } from './soak.ts'
+import { startReceiver } from './soak-load.ts'
 
 const results = fileURLToPath(new URL('../../results/', import.meta.url))
 
@@ -170,19 +172,50 @@ const redisNote = [
   '`none` counts posts that got no answer in time; they are repeated under their idempotency key until they are accepted.'
 ].join('\n')
 
+const soakWarmUpMs = 60_000
+
+/** `npm run bench -- soak [minutes]`: whether anything in the services grows under steady load; the exit code is 1 when it does. */
+const soak = async (minutes: number): Promise<void> => {
+  const receiver = await startReceiver()
+  const env = {
+    AUTH_MODE: 'none',
+    EGRESS_ALLOW_PRIVATE_CIDRS: '127.0.0.0/8',
+    EGRESS_PORTS_ALLOW: String(receiver.port),
+    RETENTION_SECONDS: '30',
+    FAILED_RETENTION_SECONDS: '30'
+  }
+  const simulators = [{ speed: 1 }, { speed: 1 }]
+  try {
+    await onFleet({ simulators, timeScale: 0.02, env }, async (fleet, redisUrl) => {
+      const measured = await measureSoak(fleet, redisUrl, receiver, { minutes, warmUpMs: soakWarmUpMs })
+      const { succeeded, others, webhooks } = measured.load
+      const title = [
+        `${minutes} minutes of steady load after one that is not counted, a sample each 3 s; 2 simulated GPUs, time at 50 times its pace, Node ${process.version}`,
+        `${succeeded} tasks succeeded, ${others} failed on purpose or were cancelled, ${webhooks} webhooks came; an ended task is kept for 30 s`
+      ].join('\n')
+      const grown = growing(measured).map(({ program, what }) => `${program}: ${what}`)
+      if (grown.length > 0) process.exitCode = 1
+      const verdict = grown.length === 0 ? 'Nothing grows.' : `It grows: ${grown.join(', ')}.`
+      return { file: 'soak.md', text: [title, soakTable(measured), verdict].join('\n\n') }
+    })
+  } finally {
+    receiver.close()
+  }
+}
+
 const suites: Readonly<Record<string, (argument: number) => Promise<void>>> = {
-  ...{ overhead, api, fairness, followers, ledger, failover },
+  ...{ overhead, api, fairness, followers, ledger, failover, soak },
   'redis-restart': redisRestart
 }
 
 const defaults: Readonly<Record<string, string>> = {
-  ...{ overhead: '400', api: '3', fairness: '40', followers: '200', ledger: '60', failover: '30' },
+  ...{ overhead: '400', api: '3', fairness: '40', followers: '200', ledger: '60', failover: '30', soak: '10' },
   'redis-restart': '10'
 }
 const [name = '', argument = defaults[name] ?? ''] = process.argv.slice(2)
 const suite = suites[name]
 if (suite && /^[1-9]\d{0,4}$/.test(argument)) await suite(Number(argument))
 else {
-  say(`use: npm run bench -- ${Object.keys(suites).join(' | ')} [rounds]`)
+  say(`use: npm run bench -- ${Object.keys(suites).join(' | ')} [rounds or minutes]`)
   process.exitCode = 1
 }
