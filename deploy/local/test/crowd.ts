@@ -1,7 +1,10 @@
+import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createServer, type ServerResponse } from 'node:http'
 import { join } from 'node:path'
+import { encodePng } from '@comfy-balancer/comfyui-simulator/media/png-encoder'
 import type { FleetUpdate, NodeGlance } from '@comfy-balancer/contract/fleet-update'
+import { type WebSocket, WebSocketServer } from 'ws'
 import { root } from '../src/root.ts'
 
 const page = join(root, 'packages/dashboard/dist/page')
@@ -10,7 +13,7 @@ const samples = 120
 
 /**
  * The dashboard's files with an invented fleet of 500 nodes, 10,000 waiting tasks and 100 ended ones behind them, in which every node
- * changes with every update. `say` sends the next update to all who look.
+ * changes with every update, as do the previews of those that are looked at. `say` sends the next update to all who look.
  */
 export const startCrowd = async () => {
   const viewers = new Set<ServerResponse>()
@@ -28,11 +31,25 @@ export const startCrowd = async () => {
     }
     if (path.startsWith('/api/')) {
       response.writeHead(200, { 'content-type': 'application/json' })
-      return void response.end(JSON.stringify({ tenant: 'default', keyName: null, scopes: ['nodes:write'] }))
+      return void response.end(
+        JSON.stringify({ tenant: 'default', keyName: null, scopes: ['nodes:write', 'tasks:read'] })
+      )
     }
     const file = path === '/' ? 'index.html' : path.slice(1)
     response.writeHead(200, { 'content-type': types[file.split('.').at(-1) ?? ''] ?? 'text/html' })
     response.end(readFileSync(join(page, file)))
+  })
+  const sockets = new WebSocketServer({ server, path: '/api/v1/ws' })
+  const previewed = new Map<WebSocket, Set<string>>()
+  sockets.on('connection', socket => {
+    const tasks = new Set<string>()
+    previewed.set(socket, tasks)
+    socket.on('close', () => previewed.delete(socket))
+    socket.on('message', text => {
+      const { type, taskId } = JSON.parse(String(text)) as { type: string; taskId: string }
+      if (type === 'subscribe') tasks.add(taskId)
+      else tasks.delete(taskId)
+    })
   })
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
   const address = server.address()
@@ -42,13 +59,27 @@ export const startCrowd = async () => {
     say: (): void => {
       turn += 1
       for (const response of viewers) write(response, false)
+      for (const [socket, tasks] of previewed)
+        for (const taskId of tasks)
+          socket.send(JSON.stringify({ type: 'task.preview', taskId, preview: previews[turn % 2] }))
     },
     stop: (): void => {
+      sockets.close()
+      for (const socket of previewed.keys()) socket.terminate()
       server.closeAllConnections()
       server.close()
     }
   }
 }
+
+/** Two pictures of noise, as large as ComfyUI's previews are. */
+const previews = await Promise.all(
+  [0, 1].map(async () => {
+    const [width, height] = [128, 96]
+    const bytes = await encodePng({ width, height, channels: 3, pixels: randomBytes(width * height * 3) })
+    return { graphNode: '5', mediaType: 'image/png', data: bytes.toString('base64') }
+  })
+)
 
 const epochMs = Date.UTC(2026, 10, 22, 9)
 const models = ['sd_xl_base_1.0', 'flux1-dev-fp8', 'dreamshaper_8', 'wan2.1_t2v_14B', 'hidream_i1_full'].map(

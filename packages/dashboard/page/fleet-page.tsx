@@ -17,7 +17,13 @@ export const FleetPage = () => {
     <div class={fleet.connection === 'live' ? 'fleet' : 'fleet stale'}>
       <Verdict fleet={fleet} totals={fleet.totals} />
       <FleetLine totals={fleet.totals} atMs={fleet.atMs} />
-      <NodeGrid nodes={fleet.nodes} history={fleet.history} atMs={fleet.atMs} mayDrain={may(fleet, 'nodes:write')} />
+      <NodeGrid
+        nodes={fleet.nodes}
+        history={fleet.history}
+        atMs={fleet.atMs}
+        mayDrain={may(fleet, 'nodes:write')}
+        mayWatch={may(fleet, 'tasks:read')}
+      />
       <div class="columns">
         <QueueTable queues={fleet.queues} totals={fleet.totals} atMs={fleet.atMs} />
         <EndedTable ended={fleet.ended} atMs={fleet.atMs} />

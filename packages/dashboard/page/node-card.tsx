@@ -1,5 +1,6 @@
 import type { NodeGlance, NodeHistory } from '@comfy-balancer/contract/fleet-update'
 import { ask } from './api.ts'
+import { AttemptPreview } from './attempt-preview.tsx'
 import { ConfirmButton } from './confirm-button.tsx'
 import { memo } from './memo.ts'
 import { Meter } from './meter.tsx'
@@ -11,10 +12,11 @@ type Props = {
   readonly history: NodeHistory | undefined
   readonly atMs: number
   readonly mayDrain: boolean
+  readonly mayWatch: boolean
 }
 
 /** One node: its state, its GPU now and in the last ten minutes, what it holds and what it runs. Every part keeps its height. */
-export const NodeCard = memo(({ node, history, atMs, mayDrain }: Props) => (
+export const NodeCard = memo(({ node, history, atMs, mayDrain, mayWatch }: Props) => (
   <article class={`card node node-${node.state}`} aria-label={`Node ${node.id}`}>
     <div class="card-head">
       <h3>{node.id}</h3>
@@ -40,7 +42,14 @@ export const NodeCard = memo(({ node, history, atMs, mayDrain }: Props) => (
         <dd>{vram(node)}</dd>
       </div>
     </dl>
-    {node.attempt ? <Attempt attempt={node.attempt} atMs={atMs} /> : <Idle node={node} atMs={atMs} />}
+    {node.attempt ? (
+      <div class="attempt at-work">
+        {mayWatch && node.attempt.task !== null && <AttemptPreview node={node.id} task={node.attempt.task} />}
+        <Attempt attempt={node.attempt} atMs={atMs} />
+      </div>
+    ) : (
+      <Idle node={node} atMs={atMs} />
+    )}
     <div class="card-foot">
       <span class="cut quiet" title={node.resident.join('\n')}>
         {node.resident.length === 0 ? 'Holds no model' : `Holds ${node.resident.map(modelName).join(', ')}`}
@@ -79,7 +88,7 @@ const Attempt = ({
   const { progress } = attempt
   const step = progress?.value != null && progress.max ? ` ${progress.value}/${progress.max}` : ''
   return (
-    <div class="attempt">
+    <div class="attempt-words">
       <div class="attempt-line">
         {attempt.task === null ? (
           <span class="cut">A task of another tenant</span>

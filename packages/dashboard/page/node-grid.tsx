@@ -8,6 +8,7 @@ type Props = {
   readonly history: ReadonlyMap<string, NodeHistory>
   readonly atMs: number
   readonly mayDrain: boolean
+  readonly mayWatch: boolean
 }
 
 const pageSize = 48
@@ -25,7 +26,7 @@ type Kind = keyof typeof kinds
 const kindWords: Readonly<Record<Kind, string>> = { all: 'All', trouble: 'Not ready', working: 'At work', idle: 'Idle' }
 
 /** A card for every node, in the order of their names; many nodes can be narrowed down and come in portions. */
-export const NodeGrid = ({ nodes, history, atMs, mayDrain }: Props) => {
+export const NodeGrid = ({ nodes, history, atMs, mayDrain, mayWatch }: Props) => {
   const [kind, setKind] = useState<Kind>('all')
   const [text, setText] = useState('')
   const [shown, setShown] = useState(pageSize)
@@ -62,6 +63,7 @@ export const NodeGrid = ({ nodes, history, atMs, mayDrain }: Props) => {
               history={history.get(node.id)}
               atMs={node.attempt || node.silentSince ? atMs : 0}
               mayDrain={mayDrain}
+              mayWatch={mayWatch}
             />
           </li>
         ))}
