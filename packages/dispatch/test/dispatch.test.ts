@@ -265,6 +265,11 @@ t.test('only nodes that are alive, willing and able are given something', async 
   await redis.hset(`${ledger.prefix}node:quarantined`, 'quarantinedUntilMs', Date.now() + 60_000)
   await register(ledger, 'silent')
   await ledger.nodes.suspect('silent', 'e1')
+  await register(ledger, 'garbage')
+  await redis.hset(`${ledger.prefix}node:garbage`, 'report', '{"gpus":7}')
+  await register(ledger, 'garbage-catalog', { models: ['garbage'] })
+  await redis.set(`${ledger.prefix}catalog:garbage`, '{"classes":7}')
+  await redis.set(`${ledger.prefix}files:none`, 'no names')
   for (let i = 0; i < 5; i++) await accept(ledger)
   t.equal(await aDispatcher(ledger, log)(), 1)
   t.same(

@@ -1,15 +1,22 @@
 import { EventEmitter } from 'node:events'
-import type { TaskPreview } from '@comfy-balancer/contract/event'
-import type { Progress } from '@comfy-balancer/contract/task'
+import { TaskPreview } from '@comfy-balancer/contract/event'
+import { Progress } from '@comfy-balancer/contract/task'
 import type { LedgerState } from '@comfy-balancer/domain/task-state'
+import { TypeCompiler } from '@sinclair/typebox/compiler'
 import type { Redis } from 'ioredis'
 import { createKeys } from './keys.ts'
+import { readAs } from './read-as.ts'
+
+const progresses = TypeCompiler.Compile(Progress)
+const isProgress = (value: unknown): value is Progress => progresses.Check(value)
+const previews = TypeCompiler.Compile(TaskPreview)
+const isPreview = (value: unknown): value is TaskPreview => previews.Check(value)
 
 export type Hints = Awaited<ReturnType<typeof createHints>>
 
 /**
- * What Pub/Sub says: that there is something to read. Hints get lost; whoever waits for one also looks by the clock. One subscriber
- * connection serves the whole process.
+ * What Pub/Sub says: that there is something to read. Hints get lost; whoever waits for one also looks by the clock, and what cannot be read
+ * is one that got lost. One subscriber connection serves the whole process.
  */
 export const createHints = async (subscriber: Redis, publisher: Redis, prefix: string) => {
   const keys = createKeys(prefix)
@@ -49,7 +56,10 @@ export const createHints = async (subscriber: Redis, publisher: Redis, prefix: s
     onPreview(id: string, listener: (preview: TaskPreview) => void) {
       const channel = keys.preview(id)
       if (emitter.listenerCount(channel) === 0) subscriber.subscribe(channel).catch(() => {})
-      const off = on(channel, (message: string) => listener(JSON.parse(message)))
+      const off = on(channel, (message: string) => {
+        const preview = readAs(message, isPreview)
+        if (preview) listener(preview)
+      })
       return () => {
         off()
         if (emitter.listenerCount(channel) === 0) subscriber.unsubscribe(channel).catch(() => {})
@@ -97,5 +107,7 @@ const emitTask = (emitter: EventEmitter, message: string): void => {
 const emitProgress = (emitter: EventEmitter, message: string): void => {
   const space = message.indexOf(' ')
   const event = `progress:${message.slice(0, space)}`
-  if (emitter.listenerCount(event) > 0) emitter.emit(event, JSON.parse(message.slice(space + 1)))
+  if (emitter.listenerCount(event) === 0) return
+  const progress = readAs(message.slice(space + 1), isProgress)
+  if (progress) emitter.emit(event, progress)
 }

@@ -1,4 +1,6 @@
 import type { NodeReport } from '@comfy-balancer/contract/node'
+import { noReport, readReport } from './node-report.ts'
+import { readAs } from './read-as.ts'
 import { flatHash } from './task-record.ts'
 
 /** What a node is willing to do; `occupied` means that its ComfyUI is away or used by others. */
@@ -25,6 +27,8 @@ export type NodeRecord = {
   /** Digest of the names of its input files. */
   readonly files: string
   readonly report: NodeReport
+  /** False when what it reported last cannot be read: it counts as one whose ComfyUI is away. */
+  readonly isReadable: boolean
   readonly intent: Intent
   /** Left alone until then because it failed several tasks; how often in a row that came so. */
   readonly quarantinedUntilMs: number
@@ -43,16 +47,18 @@ export type NodeRow = [id: string, beatMs: string, hash: string[], held: (string
 export const readNodeRow = ([id, beatMs, row, held]: NodeRow): NodeRecord[] => {
   const hash = flatHash(row)
   if (!hash.epoch) return []
+  const report = readReport(hash.report ?? '')
   return [
     {
       id,
       epoch: hash.epoch,
       url: hash.url ?? '',
-      labels: JSON.parse(hash.labels ?? '{}'),
+      labels: readAs(hash.labels ?? '', areLabels) ?? {},
       catalog: hash.catalog ?? '',
       files: hash.files ?? '',
-      report: JSON.parse(hash.report ?? '{}'),
-      intent: (hash.intent ?? 'occupied') as Intent,
+      report: report ?? noReport,
+      isReadable: report !== undefined,
+      intent: isIntent(hash.intent) ? hash.intent : 'occupied',
       quarantinedUntilMs: Number(hash.quarantinedUntilMs ?? 0),
       quarantines: Number(hash.quarantines ?? 0),
       isDrained: hash.drained === '1',
@@ -61,6 +67,12 @@ export const readNodeRow = ([id, beatMs, row, held]: NodeRow): NodeRecord[] => {
     }
   ]
 }
+
+const isIntent = (text: string | undefined): text is Intent =>
+  text === 'ready' || text === 'draining' || text === 'occupied'
+
+const areLabels = (value: unknown): value is Record<string, string> =>
+  typeof value === 'object' && value !== null && Object.values(value).every(one => typeof one === 'string')
 
 const slotOf = (
   { slotTask, slotToken }: Readonly<Record<string, string>>,

@@ -1,7 +1,9 @@
-import type { Catalog } from '@comfy-balancer/contract/catalog'
+import { Catalog } from '@comfy-balancer/contract/catalog'
 import type { Need } from '@comfy-balancer/contract/need'
 import type { NodeReport } from '@comfy-balancer/contract/node'
+import { TypeCompiler } from '@sinclair/typebox/compiler'
 import { type Intent, type NodeRecord, type NodeRow, readNodeRow } from './node-record.ts'
+import { readAs } from './read-as.ts'
 import { redisNowMs } from './redis-time.ts'
 import type { StoreDeps } from './store-deps.ts'
 import { flatHash, readTaskRecord, type TaskRecord } from './task-record.ts'
@@ -34,6 +36,12 @@ export type TaskAssignment = {
 export type Order =
   | { readonly kind: 'run'; readonly assignment: TaskAssignment }
   | { readonly kind: 'ok' | 'cancel' | 'lost' | 'idle' | 'stale-node' }
+
+const catalogs = TypeCompiler.Compile(Catalog)
+const isCatalog = (value: unknown): value is Catalog => catalogs.Check(value)
+
+const areNames = (value: unknown): value is string[] =>
+  Array.isArray(value) && value.every(name => typeof name === 'string')
 
 export type Nodes = ReturnType<typeof createNodes>
 
@@ -95,15 +103,14 @@ export const createNodes = ({ redis, keys, run, limits }: StoreDeps) => {
       return rows.flatMap(readNodeRow)[0]
     },
 
+    /** What a digest stands for; undefined when it is not known, or no catalog. */
     async catalog(digest: string): Promise<Catalog | undefined> {
-      const text = await redis.get(keys.catalog(digest))
-      return text ? JSON.parse(text) : undefined
+      return readAs((await redis.get(keys.catalog(digest))) ?? '', isCatalog)
     },
 
     /** The names of the files in a node's input folder. */
     async inputFiles(digest: string): Promise<string[]> {
-      const text = await redis.get(keys.files(digest))
-      return text ? JSON.parse(text) : []
+      return readAs((await redis.get(keys.files(digest))) ?? '', areNames) ?? []
     },
 
     /** True when its heartbeats are recent enough to give it a task. */

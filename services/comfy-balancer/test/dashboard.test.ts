@@ -12,6 +12,7 @@ import type { TaskTimeline } from '@comfy-balancer/contract/task-timeline'
 import { createLogger } from '@comfy-balancer/service-kit/logger'
 import type { ObjectStore } from '@comfy-balancer/storage/object-store'
 import { connect } from '@comfy-balancer/task-store/connection'
+import { createKeys } from '@comfy-balancer/task-store/keys'
 import { openScratchLedger } from '@comfy-balancer/task-store/scratch-ledger'
 import t, { type Test } from 'tap'
 import { createApp } from '../src/app.ts'
@@ -189,6 +190,57 @@ t.test('a dashboard first hears everything, then what changes', async t => {
   t.equal(seen.filter(update => update.isWhole).length, 1)
   const history = await next(update => update.history !== undefined)
   t.match(history.history, { 'gpu-a': { utilization: [50], vram: [50], busy: [0] } })
+})
+
+const garbage = [
+  ...['', 'not JSON', 'null', '[]', '7', '"text"', '{', 'x'.repeat(300_000)],
+  ...[
+    '{"comfyui":null}',
+    '{"gpus":{"0":1}}',
+    '{"gpus":[null]}',
+    '{"resident":"all"}',
+    '{"host":{"cpuUtilization":"high"}}'
+  ],
+  ...['{"comfyui":{"up":"yes","version":1}}', '{"progress":{"percent":1e999}}', '{"progress":{"percent":250}}'],
+  JSON.stringify(aReport({ resident: [{ toString: 1 } as unknown as string] })),
+  JSON.stringify(aReport({ gpus: [{ ...gpu, utilization: 'NaN' as unknown as number }] }))
+]
+
+const states = (a: string, b: string) => [
+  { id: 'gpu-a', state: a },
+  { id: 'gpu-b', state: b }
+]
+
+t.test('a node that reports garbage is named and spoils nothing for the others', async t => {
+  const { url, ledger, redis, feed } = await open(t)
+  const { node: nodeKey, preview, progress } = createKeys(ledger.prefix)
+  await ledger.nodes.register(aNode('gpu-b'))
+  const task = await accept(url)
+  for (const report of garbage) {
+    await redis.hset(nodeKey('gpu-b'), { report, labels: report, intent: 'perhaps' })
+    const answer = await fetch(`${url}/api/v1/nodes`)
+    t.match([answer.status, await answer.json()], [200, { data: states('ready', 'down') }], report.slice(0, 60))
+    for (const path of ['nodes/gpu-b', 'fleet', `tasks/${task.id}`, `tasks/${task.id}/timeline`])
+      t.equal((await fetch(`${url}/api/v1/${path}`)).status, 200, path)
+  }
+  feed.begin()
+  const { next } = await watch(t, url)
+  const { nodes, totals } = await next(update => update.isWhole)
+  t.match(nodes, [{ trouble: null }, { trouble: /cannot be read/, gpus: 0, resident: [], attempt: null }])
+  t.match(totals.nodes, { ready: 1, down: 1 })
+  await ledger.nodes.heartbeat('gpu-b', 'e', aReport(), 'ready', undefined)
+  t.match(await next(update => update.nodes.length > 0), { nodes: [{ id: 'gpu-b', state: 'ready', trouble: null }] })
+  const other = await accept(url)
+  t.equal(other.state, 'queued', 'admission asks what all nodes can run')
+  const follower = await fetch(`${url}/api/v1/tasks/${task.id}/events?previews=1`)
+  const reader = follower.body!.pipeThrough(new TextDecoderStream()).getReader()
+  await reader.read()
+  for (const text of garbage) {
+    await redis.publish(progress(), `${task.id} ${text}`)
+    await redis.publish(preview(task.id), text)
+  }
+  t.equal((await fetch(`${url}/livez`)).status, 200, 'nor does what it says of its work')
+  await reader.cancel()
 })
 
 t.test('nobody looks: the ledger is read for the history only; closing the server ends the streams', async t => {

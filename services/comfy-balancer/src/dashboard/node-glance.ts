@@ -27,6 +27,8 @@ const instant = (ms: number): string => new Date(ms).toISOString()
 const troubleOf = (node: NodeRecord, isAlive: boolean, nowMs: number): string | null => {
   const { comfyui } = node.report
   if (!isAlive) return 'Its comfy-service is silent. Is the machine up and can it reach Redis?'
+  if (!node.isReadable)
+    return 'What it reports cannot be read. Is its comfy-service of the same version as the balancer?'
   if (!comfyui.up) return 'Its comfy-service works, but its ComfyUI does not answer. Look at the ComfyUI process there.'
   if (node.quarantinedUntilMs > nowMs) return 'It failed several tasks in a row and is left alone for a while.'
   if (node.isDrained) return 'It was drained: it finishes what runs and takes nothing new until it is resumed.'
