@@ -1,6 +1,7 @@
 import { Redis } from 'ioredis'
 import { fillQueue, type LongQueue } from './long-queue.ts'
 import { quantile } from './quantile.ts'
+import { redisCpuMs } from './redis-cpu.ts'
 import { markdownTable } from './table.ts'
 
 /** What looking and claiming took with so many tasks waiting. Redis CPU is a mean of one call, by round. */
@@ -28,7 +29,9 @@ export const measureLedger = async (
   const queues: LongQueue[] = []
   try {
     for (const length of lengths)
-      queues.push(await fillQueue(redis, `{bench-${process.pid}-${length}}:`, length, claimsPerRound))
+      queues.push(
+        await fillQueue(redis, `{bench-${process.pid}-${length}}:`, { waiting: length, nodes: claimsPerRound })
+      )
     const samples = queues.map(emptySample)
     for (let round = 0; round < rounds + warmUps; round++)
       for (const [i, queue] of queues.entries())
@@ -60,19 +63,13 @@ const measureRound = async (redis: Redis, queue: LongQueue, sample: LedgerSample
 
 /** Does it some times one after another; answers what one took of Redis' own CPU time. */
 const timed = async (redis: Redis, durationsMs: number[], act: (n: number) => Promise<void>): Promise<number> => {
-  const cpuBeforeMs = await cpuMs(redis)
+  const cpuBeforeMs = await redisCpuMs(redis)
   for (let n = 0; n < claimsPerRound; n++) {
     const startedMs = performance.now()
     await act(n)
     durationsMs.push(performance.now() - startedMs)
   }
-  return ((await cpuMs(redis)) - cpuBeforeMs) / claimsPerRound
-}
-
-const cpuMs = async (redis: Redis): Promise<number> => {
-  const info = await redis.info('cpu')
-  const value = (name: string) => Number(new RegExp(`^${name}:([\\d.]+)`, 'm').exec(info)?.[1] ?? Number.NaN)
-  return (value('used_cpu_user_main_thread') + value('used_cpu_sys_main_thread')) * 1_000
+  return ((await redisCpuMs(redis)) - cpuBeforeMs) / claimsPerRound
 }
 
 /** The table, and how the longest queue compares with the shortest. */

@@ -1,3 +1,4 @@
+import type { Catalog } from '@comfy-balancer/contract/catalog'
 import type { NodeReport } from '@comfy-balancer/contract/node'
 import { createLedger, type Ledger } from '@comfy-balancer/task-store/ledger'
 import { defaultLimits } from '@comfy-balancer/task-store/limits'
@@ -9,6 +10,7 @@ export type LongQueue = {
   readonly waiting: number
   /** What a task occupies in Redis beyond the text of its request. */
   readonly bytesPerTask: number
+  readonly ledger: Ledger
   readonly look: () => Promise<Look>
   /** Claims a task for the n-th node. */
   readonly claim: (n: number, task: string) => Promise<void>
@@ -17,7 +19,6 @@ export type LongQueue = {
   readonly close: () => Promise<void>
 }
 
-const tenants = 5
 const needsEach = 4
 const body = JSON.stringify({ prompt: 'a workflow of ordinary size, as text '.repeat(60) })
 const batch = 500
@@ -26,12 +27,22 @@ const aReport: NodeReport = {
   comfyui: { up: true, version: '0.3.64', queueRemaining: 0, foreign: 0 },
   gpus: [],
   host: { cpuUtilization: null, memoryTotalBytes: null, memoryUsedBytes: null },
-  resident: [],
+  resident: ['model-0.safetensors'],
   catalog: 'c1',
   progress: null
 }
 
 const modelOf = (n: number): string => `model-${n % needsEach}.safetensors`
+
+const catalog: Catalog = {
+  classes: {
+    CheckpointLoaderSimple: { output: false, required: ['ckpt_name'], choices: { ckpt_name: 0 }, uploads: [] },
+    KSampler: { output: false, required: [], choices: {}, uploads: [] },
+    SaveImage: { output: true, required: [], choices: {}, uploads: [] }
+  },
+  lists: [Array.from({ length: needsEach }, (_, n) => modelOf(n))],
+  modelBytes: {}
+}
 
 const needOf = (n: number) => ({
   classes: ['CheckpointLoaderSimple', 'KSampler', 'SaveImage'],
@@ -40,14 +51,18 @@ const needOf = (n: number) => ({
   labels: {}
 })
 
-/** Accepts `waiting` tasks of five tenants with four needs each, and registers `nodes` nodes. Random numbers are reproducible. */
-export const fillQueue = async (redis: Redis, prefix: string, waiting: number, nodes: number): Promise<LongQueue> => {
+/** How many tasks wait, of how many tenants with four needs each, and how many nodes there are. */
+export type QueueSize = { readonly waiting: number; readonly nodes: number; readonly tenants?: number }
+
+/** Accepts tasks and registers nodes, all of which hold the first model. Numbers are reproducible. */
+export const fillQueue = async (redis: Redis, prefix: string, size: QueueSize): Promise<LongQueue> => {
+  const { waiting, nodes, tenants = 5 } = size
   const limits = { ...defaultLimits, maxQueued: waiting * 2, aliveMs: 3_600_000, leaseMs: 3_600_000 }
   const ledger = createLedger(redis, prefix, limits)
   let accepted = 0
   const accept = async (): Promise<void> => {
     const n = accepted++
-    const answer = await ledger.tasks.enqueue({ ...aTask(n), need: needOf(Math.floor(n / tenants)), body })
+    const answer = await ledger.tasks.enqueue({ ...aTask(n, tenants), need: needOf(Math.floor(n / tenants)), body })
     if (answer.kind !== 'accepted') throw new Error(`task ${n}: ${answer.kind}`)
   }
   const claimed = new Map<string, string>()
@@ -55,11 +70,12 @@ export const fillQueue = async (redis: Redis, prefix: string, waiting: number, n
   const before = await memoryBytes(redis)
   while (accepted < waiting) await Promise.all(Array.from({ length: Math.min(batch, waiting - accepted) }, accept))
   const bytesPerTask = ((await memoryBytes(redis)) - before) / (waiting - 1) - body.length
-  for (let n = 0; n < nodes; n++) await registerNode(ledger, n)
+  await Promise.all(Array.from({ length: nodes }, (_, n) => registerNode(ledger, n)))
 
   return {
     waiting,
     bytesPerTask,
+    ledger,
     look: () => ledger.waiting.look([modelOf(0), modelOf(1)]),
     claim: async (n, task) => {
       const nonce = `${n}-${accepted}`
@@ -80,7 +96,7 @@ export const fillQueue = async (redis: Redis, prefix: string, waiting: number, n
   }
 }
 
-const aTask = (n: number) => ({
+const aTask = (n: number, tenants: number) => ({
   id: `task_${Date.now().toString(16).padStart(12, '0')}${n.toString(16).padStart(20, '0')}`,
   tenant: `tenant-${n % tenants}`,
   fingerprint: 'f1',
@@ -100,7 +116,7 @@ const registerNode = (ledger: Ledger, n: number) =>
     epoch: 'e1',
     url: `http://node-${n}`,
     labels: {},
-    catalog: { digest: 'c1', text: '{}' },
+    catalog: { digest: 'c1', text: JSON.stringify(catalog) },
     files: { digest: 'f1', text: '[]' },
     report: aReport,
     intent: 'ready',

@@ -16,6 +16,7 @@ import { followersTable, measureFollowers } from './followers.ts'
 import { claimsPerRound, ledgerReport, measureLedger } from './ledger.ts'
 import { measureOverhead, overheadTable } from './overhead.ts'
 import { hasLost, keptTable, measureFull, measureRestarts } from './redis-restart.ts'
+import { measureScale, scaleReport } from './scale.ts'
 import { growing, measureSoak, soakTable } from './soak.ts'
 import { startReceiver } from './soak-load.ts'
 
@@ -118,6 +119,18 @@ const ledger = async (rounds: number): Promise<void> => {
   }
 }
 
+/** `npm run bench -- scale [tasks]`: what a task costs with many nodes, a long queue, many tenants. */
+const scale = async (tasks: number): Promise<void> => {
+  const redis = await provideRedisOrExit()
+  try {
+    const report = scaleReport(await measureScale(redis.url, tasks))
+    const title = `${tasks} times a task ends and the next is dispatched in its place, by the real dispatcher and scripts, Redis ${redis.version}, Node ${process.version}`
+    keep({ file: 'scale.md', text: `${title}\n\n${report}` })
+  } finally {
+    await redis.stop()
+  }
+}
+
 type Judged = Result & { readonly isLoss: boolean }
 
 /** The same on programs that can be killed, with the times that we ship; the exit code is 1 when something was lost. */
@@ -204,12 +217,21 @@ const soak = async (minutes: number): Promise<void> => {
 }
 
 const suites: Readonly<Record<string, (argument: number) => Promise<void>>> = {
-  ...{ overhead, api, fairness, followers, ledger, failover, soak },
+  ...{ overhead, api, fairness, followers, ledger, scale, failover, soak },
   'redis-restart': redisRestart
 }
 
 const defaults: Readonly<Record<string, string>> = {
-  ...{ overhead: '400', api: '3', fairness: '40', followers: '200', ledger: '60', failover: '30', soak: '10' },
+  ...{
+    overhead: '400',
+    api: '3',
+    fairness: '40',
+    followers: '200',
+    ledger: '60',
+    scale: '100',
+    failover: '30',
+    soak: '10'
+  },
   'redis-restart': '10'
 }
 const [name = '', argument = defaults[name] ?? ''] = process.argv.slice(2)

@@ -44,13 +44,14 @@ export const createDispatcher = (deps: DispatcherDeps) => {
     const views = await registry.views(look.nodes, look.nowMs)
     const nodes = onlyNode === undefined ? views : views.filter(node => node.id === onlyNode)
     resident = [...new Set(nodes.flatMap(node => [...node.resident]))].slice(0, maxResident)
-    if (!nodes.some(node => node.available && !node.attempt)) return nothing
+    const free = nodes.filter(node => node.available && !node.attempt).length
+    if (free === 0) return nothing
     const assignments = assign({ ...look, nodes, learned: await learnedFor(look), random })
     const answers = await Promise.all(assignments.map(one => commit(one, look.nodes, nodes)))
     if (answers.length > 0) tally.decided((performance.now() - beganMs) / 1_000)
     for (const answer of answers) tally.answered(answer)
     const claimed = answers.filter(answer => answer === 'claimed').length
-    return { claimed, mayFindMore: answers.length > 0 && claimed < look.waiting }
+    return { claimed, mayFindMore: answers.length > 0 && claimed < Math.min(free, look.waiting) }
   }
 
   let resident: readonly string[] = []

@@ -37,8 +37,8 @@ export type WaitingQueue = {
 
 export type Waiting = ReturnType<typeof createWaiting>
 
-/** The bounds of one look: 64 tenants, 64 queues (as many again for resident models), 16 tasks by order and 16 by work of each, 1,024 tasks. */
-const lookBounds = [64, 64, 16, 1_024] as const
+/** The bounds of one look: 64 tenants, 64 queues (as many again for resident models), 16 tasks by order and 16 by work of each, 512 tasks. */
+const lookBounds = [64, 64, 16, 512] as const
 /** A summary of what waits reads so many tenants, and queues of each. */
 const maxTenants = 256
 const maxQueues = 64
