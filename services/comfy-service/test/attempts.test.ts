@@ -338,7 +338,7 @@ for (const fault of ['hang', 'dead-worker'] as const) {
 }
 
 t.test('a WebSocket that says nothing costs time, not results', async t => {
-  const { generate, outcome, simulator } = await open(t)
+  const { generate, outcome, simulator } = await open(t, { env: { COMFYUI_SILENT_SECONDS: '30' } })
   simulator.fault({ fault: 'silent-websocket' })
   const done = await outcome(await generate(picture(50, 0.3)))
   t.match(done, { state: 'succeeded', attempt: 1, outputs: [{ graphNode: '9' }] })
