@@ -47,22 +47,41 @@ export type Metrics = {
   close(): Promise<void>
 }
 
+/** Scrapers at once; who is one more is turned away. */
+const maxConnections = 64
+
 /**
  * Metrics on a listener of their own, so that `/metrics` is never public by accident. It answers from memory alone: whatever is gathered
- * from Redis or ComfyUI is set on a timer, never while being asked. `labels` stand on every metric of the process.
+ * from Redis or ComfyUI is set on a timer, never while being asked. `labels` stand on every metric of the process. All who ask
+ * at once get the same text, and a scraper that takes nothing for `silentMs` is let go.
  */
-export const createMetrics = (labels: Readonly<Record<string, string>> = {}): Metrics => {
+export const createMetrics = (
+  labels: Readonly<Record<string, string>> = {},
+  { silentMs = 10_000 }: { readonly silentMs?: number } = {}
+): Metrics => {
   const registry = new Registry()
   registry.setDefaultLabels(labels)
   collectDefaultMetrics({ register: registry })
   const registers = [registry]
+  let text: Promise<string | undefined> | undefined
+  const render = (): Promise<string | undefined> => {
+    text ??= registry
+      .metrics()
+      .catch(() => undefined)
+      .finally(() => {
+        text = undefined
+      })
+    return text
+  }
   const server = createServer(async (request, response) => {
     if (request.method !== 'GET' || request.url?.split('?', 1)[0] !== '/metrics') return response.writeHead(404).end()
-    const text = await registry.metrics().catch(() => undefined)
-    if (text === undefined) return response.writeHead(500).end()
-    return response.writeHead(200, { 'content-type': registry.contentType }).end(text)
+    const metrics = await render()
+    if (metrics === undefined) return response.writeHead(500).end()
+    return response.writeHead(200, { 'content-type': registry.contentType }).end(metrics)
   })
   server.requestTimeout = 5000
+  server.timeout = silentMs
+  server.maxConnections = maxConnections
   return {
     registry,
     counter: options => new Counter({ ...options, registers }),

@@ -1,4 +1,5 @@
-import { request as httpRequest } from 'node:http'
+import { once } from 'node:events'
+import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
@@ -447,4 +448,30 @@ t.test('requests are counted by route template, and timed unless they wait on pu
     lines.some(line => line.includes(id) || line.includes('nowhere')),
     'no id and no address is a label'
   )
+})
+
+t.test('a scraper that stops reading is let go, and the others are answered meanwhile', async t => {
+  const metrics = createMetrics({}, { silentMs: 3_000 })
+  const port = await metrics.listen({ host: '127.0.0.1', port: 0 })
+  t.teardown(() => metrics.close())
+  const ask = async (): Promise<number | undefined> => {
+    const request = httpRequest({ port, host: '127.0.0.1', path: '/metrics', agent: false }).end()
+    const [response] = (await once(request, 'response')) as [IncomingMessage]
+    response.resume()
+    return response.statusCode
+  }
+  const heapBytes = () => process.memoryUsage().heapUsed + process.memoryUsage().external
+  const before = heapBytes()
+  const scraper = connect(port, '127.0.0.1').pause()
+  t.teardown(() => scraper.destroy())
+  const isGone = new Promise<boolean>(resolve => {
+    scraper.on('error', () => {}).once('close', () => resolve(true))
+  })
+  scraper.write('GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(5_000))
+  for (let i = 0; i < 3; i++) t.equal(await ask(), 200)
+  t.ok(heapBytes() - before < 100 * 2 ** 20, 'what it does not take does not pile up')
+  const asking = setInterval(() => scraper.write('\r\n'), 20)
+  t.teardown(() => clearInterval(asking))
+  t.equal(await isGone, true)
+  t.equal(await ask(), 200)
 })
