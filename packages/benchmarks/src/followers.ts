@@ -1,7 +1,6 @@
-import { once } from 'node:events'
-import { type ClientRequest, get, type IncomingMessage } from 'node:http'
 import { type Client, createClient } from '@comfy-balancer/client/client'
 import type { Fleet } from '@comfy-balancer/local/fleet'
+import { openStreams } from './event-streams.ts'
 import { quantile } from './quantile.ts'
 import { markdownTable } from './table.ts'
 
@@ -31,7 +30,8 @@ export const measureFollowers = async (fleet: Fleet, rounds: number): Promise<Me
   for (let i = 0; i < warmUps; i++) await run(client, ++color)
   for (let done = 0; done < rounds; done += block) {
     for (const { followers, durationsMs } of measured) {
-      const unfollow = await follow(url, waiting, followers)
+      const streams = Array.from({ length: followers }, (_, i) => waiting[i % waiting.length]!)
+      const unfollow = await openStreams(url, streams)
       for (let i = 0; i < block; i++) durationsMs.push(await run(client, ++color))
       await unfollow()
     }
@@ -54,29 +54,6 @@ const queueForAbsentNode = async (fleet: Fleet, client: Client): Promise<string[
     ids.push((await client.generate({ prompt: trivial(ids.length), nodeSelector: { node: absent.id } })).id)
   }
   return ids
-}
-
-/** Opens the streams and resolves when each has told what it had to; returns how to close them. */
-const follow = async (url: string, tasks: readonly string[], count: number): Promise<() => Promise<void>> => {
-  const requests: ClientRequest[] = []
-  for (let i = 0; i < count; i += followedTasks) {
-    await Promise.all(
-      tasks.slice(0, count - i).map(async task => {
-        const request = get(`${url}/api/v1/tasks/${task}/events`, { agent: false })
-        request.on('error', () => {})
-        requests.push(request)
-        const [response] = (await once(request, 'response')) as [IncomingMessage]
-        if (response.statusCode !== 200) throw new Error(`a follower was answered ${response.statusCode}`)
-        await once(response, 'data')
-        response.on('error', () => {}).resume()
-      })
-    )
-  }
-  return async () => {
-    const closed = requests.map(request => once(request, 'close'))
-    for (const request of requests) request.destroy()
-    await Promise.all(closed)
-  }
 }
 
 /** The table of what followers add, as a ratio too. */

@@ -7,6 +7,7 @@ import { type Fleet, type FleetOptions, startFleet } from '@comfy-balancer/local
 import { makeOwnFolder } from '@comfy-balancer/local/own-folder'
 import { provideRedisOrExit } from '@comfy-balancer/local/redis'
 import { apiSpeedTable, measureApiSpeed } from './api/api-speed.ts'
+import { fanOutLine } from './api/fan-out.ts'
 import { balancerDeathTable, hasLoss, measureBalancerDeath } from './balancer-death.ts'
 import { watchLag } from './chaos/lag.ts'
 import { type Rig, startRig } from './chaos/rig/rig.ts'
@@ -97,11 +98,12 @@ const fairness = async (light: number): Promise<void> =>
 const api = async (rounds: number): Promise<void> => {
   const env = { AUTH_MODE: 'none', MAX_QUEUED: '10000000', LOG_LEVEL: 'info' }
   await onFleet({ simulators: [{ speed: 1 }], env }, async (fleet, redisUrl, folder) => {
-    const { posts, gets } = await measureApiSpeed({ fleet, redisUrl, folder }, rounds)
+    const { posts, gets, fanOut } = await measureApiSpeed({ fleet, redisUrl, prefix, folder }, rounds)
     const text = [
       `Requests of 3 KB over 16 connections, best of ${rounds} rounds in turn, load, servers and Redis on the same ${availableParallelism()} cores, Node ${process.version}`,
       apiSpeedTable(posts),
-      apiSpeedTable(gets)
+      apiSpeedTable(gets),
+      fanOutLine(fanOut)
     ]
     return { file: 'api.md', text: text.join('\n\n') }
   })

@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import type { Log } from '@comfy-balancer/service-kit/log'
 import { DelayedError, type Job, Queue, Worker } from 'bullmq'
 import type { Redis } from 'ioredis'
@@ -46,7 +47,14 @@ export const createDeliveryQueue = ({ redis, prefix, concurrency, log, work }: D
     }
   })
 
+  const atWork = new Set<Promise<void>>()
   const process = async (job: Job, token?: string): Promise<void> => {
+    const done = bring(job, token)
+    atWork.add(done)
+    return done.finally(() => atWork.delete(done))
+  }
+
+  const bring = async (job: Job, token?: string): Promise<void> => {
     const pauseMs = await workOn(job.name)
     if (pauseMs === undefined) return
     await job.moveToDelayed(Date.now() + Math.ceil(pauseMs), token)
@@ -85,11 +93,16 @@ export const createDeliveryQueue = ({ redis, prefix, concurrency, log, work }: D
     /** How many tasks have a job that is not at work now. */
     waiting: (): Promise<number> => queue.count(),
 
-    /** Takes no more jobs, gives what is under way a second, and returns it to the queue. */
+    /**
+     * Takes no more jobs, gives what is under way a second, and returns it to the queue. BullMQ's own patient close can wait for ever for
+     * its blocking connection; what it has not noted as done by then is looked at once more when its lock has ended.
+     */
     async close(): Promise<void> {
+      await worker.pause(true)
       const timer = setTimeout(() => stopping.abort(), graceMs)
-      await worker.close()
+      await Promise.race([Promise.allSettled(atWork), pause(2 * graceMs, undefined, { ref: false })])
       clearTimeout(timer)
+      await worker.close(true)
       await queue.close()
       patient.disconnect()
     }

@@ -61,7 +61,7 @@ const open = async (t: Test, { simulator: more = {}, env = {}, isTapped = false,
   const url = await app.server.listen({ host: '127.0.0.1', port: 0 })
   let present = simulator
   t.teardown(async () => {
-    await present.close()
+    await Promise.all([simulator.close(), present.close()])
     for (const step of app.steps) await step.run()
     await tap?.close()
     await scratch.close()
@@ -288,11 +288,18 @@ t.test('an attempt past its time fails, with ComfyUI free again before the slot 
 })
 
 t.test('a result that comes after the lease has ended is refused and leaves no files', async t => {
-  const { generate, outcome, reasons, simulator, storedFiles } = await open(t, {
+  const { generate, when, outcome, reasons, simulator, storedFiles, redis, ledger } = await open(t, {
     env: { LEASE_MS: '1200', NODE_ALIVE_MS: '600', BLIND_MS: '60000' },
-    heartbeatMs: 5_000
+    heartbeatMs: 60_000
   })
+  let isHeard = true
+  const beats = setInterval(() => isHeard && redis.publish(`${ledger.prefix}wake:${node}`, ''), 100)
+  t.teardown(() => clearInterval(beats))
   const id = await generate(picture(35, 2))
+  await when(id, 'runs', ({ state }) => state === 'running')
+  isHeard = false
+  await until('its lease has ended', async () => (await reasons(id)).includes('lost'))
+  isHeard = true
   const { state, attempt } = await outcome(id)
   t.equal(state, 'succeeded')
   t.ok(attempt >= 2, 'once at least its lease ended under it')

@@ -9,6 +9,7 @@ import { Redis } from 'ioredis'
 import { quantile } from '../quantile.ts'
 import { markdownTable } from '../table.ts'
 import { cpuTimeMs } from './cpu-time.ts'
+import { type FanOut, measureFanOut } from './fan-out.ts'
 
 /** One server under load, and the rounds that it was measured in. */
 export type Measured = { readonly name: string; readonly rounds: Round[] }
@@ -22,14 +23,24 @@ export type Round = {
   readonly redisCpu: number
 }
 
-export type ApiSpeed = { readonly posts: readonly Measured[]; readonly gets: readonly Measured[] }
+export type ApiSpeed = {
+  readonly posts: readonly Measured[]
+  readonly gets: readonly Measured[]
+  readonly fanOut: FanOut
+}
 
-export type ApiPlace = { readonly fleet: Fleet; readonly redisUrl: string; readonly folder: string }
+export type ApiPlace = {
+  readonly fleet: Fleet
+  readonly redisUrl: string
+  readonly prefix: string
+  readonly folder: string
+}
 
 const connections = 16
 const warmUpSeconds = 2
 const roundSeconds = 4
 const bodyBytes = 3_000
+const fanOutEvents = 20
 
 /** A text-to-image workflow, as long as users' are. */
 const request = (): string => {
@@ -66,7 +77,7 @@ type Target = { readonly name: string; readonly pid: number; readonly url: strin
  * are accepted and stay queued; each acceptance is in Redis before it is answered.
  */
 export const measureApiSpeed = async (place: ApiPlace, rounds: number): Promise<ApiSpeed> => {
-  const { fleet, redisUrl, folder } = place
+  const { fleet, redisUrl, prefix, folder } = place
   const redisPid = await pidOf(redisUrl)
   const [url = ''] = fleet.balancerUrls
   const client = createClient({ baseUrl: url })
@@ -93,7 +104,8 @@ export const measureApiSpeed = async (place: ApiPlace, rounds: number): Promise<
       { name: 'Fastify, one read', pid: scripted.pid, url: `${scripted.ready}/${id}`, method: 'GET' },
       { name: 'GET /api/v1/tasks/{id}', pid: balancer, url: `${url}/api/v1/tasks/${id}`, method: 'GET' }
     ])
-    return { posts, gets }
+    const fanOut = await measureFanOut({ url, pid: balancer, redisUrl, prefix, task: id }, fanOutEvents)
+    return { posts, gets, fanOut }
   } finally {
     await Promise.all(peers.map(peer => peer.stop(1_000)))
   }

@@ -47,6 +47,7 @@ export class ComfyCore {
   readonly #cache = new OutputCache()
   #number = 0
   #executed = 0
+  #working = Promise.resolve()
   #isWorkerAlive = true
   #unloads = false
   #frees = false
@@ -66,12 +67,14 @@ export class ComfyCore {
 
   /** Starts the worker. It ends when the core is closed or a poisonous prompt kills it. */
   start(): void {
-    void this.#work()
+    this.#working = this.#work()
   }
 
-  close(): void {
+  /** Stops the clock; resolves when the worker has put down what it had in hand. */
+  async close(): Promise<void> {
     this.queue.close()
     this.#deps.machine.clock.stop()
+    await this.#working
   }
 
   /** Takes the body of `POST /prompt`. Throws on what makes ComfyUI answer 500. */

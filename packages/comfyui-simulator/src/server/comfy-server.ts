@@ -42,7 +42,7 @@ export class ComfyServer {
   readonly #log: LogBook
   readonly #http: ComfyHttpServer
   #port: number
-  #isClosed = false
+  #closing: Promise<void> | undefined
   #machine: NodeMachine
   #core: ComfyCore
 
@@ -91,13 +91,16 @@ export class ComfyServer {
     return this.url
   }
 
-  async close(): Promise<void> {
-    if (this.#isClosed) return
-    this.#isClosed = true
-    this.#core.close()
+  close(): Promise<void> {
+    this.#closing ??= this.#end()
+    return this.#closing
+  }
+
+  async #end(): Promise<void> {
+    const idle = this.#core.close()
     this.#hub.dropAll()
+    await Promise.all([idle, this.#http.close()])
     this.#folders.remove()
-    await this.#http.close()
   }
 
   /** Lets a fault happen: crash, restart and drop-websocket at once, the others at their moment. */
@@ -172,8 +175,8 @@ export class ComfyServer {
   }
 
   #restart(): void {
-    if (this.#isClosed) return
-    this.#core.close()
+    if (this.#closing) return
+    void this.#core.close()
     this.#hub.dropAll()
     this.#hub.setClient(undefined)
     this.#hub.setLastNode(undefined)
