@@ -1,5 +1,5 @@
 import type { Endpoint } from '@comfy-balancer/contract/endpoint'
-import type { Static, TSchema } from '@sinclair/typebox'
+import { type Static, type TSchema, Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import './fastify-additions.ts'
 
@@ -44,11 +44,16 @@ export const route = <const E extends Endpoint>(
     config: { ...more.config, scope: endpoint.scope },
     method: endpoint.method,
     url: endpoint.url,
-    schema: endpoint.schema,
+    schema: checkedSchema(endpoint),
     handler: (request: RequestOf<E>, reply: FastifyReply) => handler(request, reply.code(status))
   }
   app.route(options as unknown as RouteOptions)
 }
+
+/** What a request to the endpoint is checked by: where it declares no query parameter, none is taken. */
+export const checkedSchema = ({ schema }: Endpoint): Endpoint['schema'] => ({ querystring: noQuery, ...schema })
+
+const noQuery = Type.Object({}, { additionalProperties: false })
 
 const successStatus = (endpoint: Endpoint): number => {
   const statuses = Object.keys(endpoint.schema.response).map(Number)

@@ -2,6 +2,7 @@ import type { Endpoint } from '@comfy-balancer/contract/endpoint'
 import type { WebSocket } from '@fastify/websocket'
 import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
 import { Refusal } from './problems.ts'
+import { checkedSchema } from './route.ts'
 import './fastify-additions.ts'
 
 /** An open WebSocket. */
@@ -15,7 +16,7 @@ export const socketRoute = (app: FastifyInstance, endpoint: Endpoint, wsHandler:
   const options = {
     method: endpoint.method,
     url: endpoint.url,
-    schema: endpoint.schema,
+    schema: checkedSchema(endpoint),
     config: { scope: endpoint.scope },
     preHandler: async (request: FastifyRequest) => {
       if (!request.ws) throw new Refusal('validation-failed', 'Connect to this address with WebSocket')

@@ -6,6 +6,7 @@ import { route } from '@comfy-balancer/service-kit/route'
 import type { App } from '@comfy-balancer/service-kit/server'
 import type { InputRecord } from '@comfy-balancer/task-store/inputs'
 import multipart, { type MultipartFile } from '@fastify/multipart'
+import { Ajv } from 'ajv'
 import type { FastifyRequest } from 'fastify'
 import type { InputLibrary } from './input-library.ts'
 
@@ -24,7 +25,7 @@ const partLimits = {
 export const inputRoutes = (app: App, library: InputLibrary): void => {
   void app.register(async scope => {
     await scope.register(multipart, { throwFileSizeLimit: false })
-    const anyBody = () => () => true
+    const ajv = new Ajv()
     route(
       scope as App,
       uploadInput,
@@ -39,7 +40,7 @@ export const inputRoutes = (app: App, library: InputLibrary): void => {
       {
         bodyLimit: library.limits.maxBytes + envelopeBytes,
         config: { bodyMs: longestBodyMs },
-        validatorCompiler: anyBody,
+        validatorCompiler: ({ schema, httpPart }) => (httpPart === 'body' ? () => true : ajv.compile(schema)),
         onRequest: async request => {
           refuseForeignPage(request)
           refuseLarge(request, library.limits.maxBytes)
