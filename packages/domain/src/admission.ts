@@ -35,6 +35,8 @@ export const admit = (
   const outputs = outputsOf(workflow, nodes)
   if (outputs.length === 0) return { kind: 'invalid', flaws: [noOutput] }
   const used = graphNodesOf(workflow, reachable(workflow, outputs))
+  const foreign = used.flatMap(foreignFiles)
+  if (foreign.length > 0) return { kind: 'invalid', flaws: foreign }
   const gaps = used.flatMap(graphNode => missingInputs(graphNode, nodes))
   if (gaps.length > 0) return { kind: 'invalid', flaws: gaps }
   const absent = used.flatMap(graphNode => absentValues(graphNode, nodes))
@@ -86,6 +88,17 @@ const missingInputs = (graphNode: GraphNode, nodes: readonly KnownNode[]): Flaw[
       detail: `${graphNode.classType} needs the input ${input}`
     }))
 }
+
+/** The name of a file in a node's folder of outputs, as ComfyUI takes it in any class that reads files. */
+const madeByTasks = /\.[A-Za-z0-9]{1,16} ?\[(output|temp)\]$/
+
+/** What tasks left on a node may be another tenant's, and is there on that node alone. */
+const foreignFiles = (graphNode: GraphNode): Flaw[] =>
+  literals(graphNode).flatMap(({ input, value }) => {
+    if (!madeByTasks.test(value)) return []
+    const detail = `${value.slice(-128)} is what a task left on some node: bring the file along in inputs`
+    return [{ pointer: inputPointer(graphNode, input), code: 'not-an-input', detail }]
+  })
 
 const absentValues = (graphNode: GraphNode, nodes: readonly KnownNode[]): Flaw[] =>
   literals(graphNode).flatMap(choice => {

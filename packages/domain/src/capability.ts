@@ -4,11 +4,11 @@ import type { Choice, Need } from '@comfy-balancer/contract/need'
 /** File extensions under which models are kept (ComfyUI's own list and those of common packs). */
 const modelFile = /\.(safetensors|sft|ckpt|pt|pt2|pth|bin|pkl|gguf|onnx|engine|torchscript)$/i
 
-/** ComfyUI lists only the top level of its input folder, yet takes files from subfolders and, annotated, from other folders. */
-const outsideList = /[\\/]|\[(input|output|temp)\]$/
+/** ComfyUI lists only the top level of its input folder, yet takes files from subfolders, and names that say it is that folder. */
+const outsideList = /[\\/]|\[input\]$/
 
-/** A path that climbs, is absolute, names a drive or a scheme: ComfyUI would read beyond its folders, and not every version refuses. */
-const leavesFolder = /(^|[\\/])\.\.([\\/ ]|$)|^[\\/]|^[A-Za-z][A-Za-z0-9+.-]*:(?!\/\/)|\0/
+/** A path that climbs, is absolute, names a drive, a scheme or another of ComfyUI's folders: it would be read from beyond the input folder. */
+const leavesFolder = /\[(output|temp)\]$|(^|[\\/])\.\.([\\/ ]|$)|^[\\/]|^[A-Za-z][A-Za-z0-9+.-]*:(?!\/\/)|\0/
 
 /** Windows and POSIX spellings of one path, as one. */
 export const foldPath = (path: string): string => path.replaceAll('\\', '/')

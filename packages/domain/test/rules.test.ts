@@ -160,7 +160,9 @@ t.test('a workflow that could never start is refused with where, what and who ha
       '/etc/dog.png',
       'C:\\dog.png',
       'jar:a/dog.png',
-      'a/\0'
+      'a/\0',
+      'sub/dog [output]',
+      'sub/dog [temp]'
     ].map(image => ({
       name: `the upload ${image}, which leads out of the input folder`,
       prompt: aPrompt({}, { mask: ['4', 0] }, { '4': { class_type: 'LoadImage', inputs: { image } } }),
@@ -172,6 +174,16 @@ t.test('a workflow that could never start is refused with where, what and who ha
           detail: `no node has ${image} for LoadImage.image; gpu-a has cat.png`
         }
       ]
+    })),
+    ...['dog.png [output]', 'sub/dog.png [temp]', 'dog.png[output]'].map(image => ({
+      name: `the file ${image}, which another task made, in an upload and in a text`,
+      prompt: aPrompt({}, { mask: ['4', 0], path: image }, { '4': { class_type: 'LoadImage', inputs: { image } } }),
+      kind: 'invalid' as const,
+      flaws: ['2/inputs/path', '4/inputs/image'].map(place => ({
+        pointer: `/prompt/${place}`,
+        code: 'not-an-input',
+        detail: `${image} is what a task left on some node: bring the file along in inputs`
+      }))
     })),
     {
       name: 'an uploaded file that the top of the input folder lacks',
@@ -262,6 +274,10 @@ t.test('a workflow that some node can run is admitted', async t => {
       name: 'with options outside of their lists, which are for ComfyUI to judge',
       prompt: aPrompt({}, { bits: 4, tiled: false, sampler_name: 'warp' })
     },
+    {
+      name: 'with a text that only ends like the name of such a file',
+      prompt: aPrompt({}, { text: 'a cat. [output]' })
+    },
     { name: 'with a literal that is an object, which no list can hold', prompt: aPrompt({}, { bits: { any: 1 } }) },
     {
       name: 'with a dangling graph node whose values nobody has',
@@ -271,12 +287,10 @@ t.test('a workflow that some node can run is admitted', async t => {
       name: 'with a dangling graph node without its inputs',
       prompt: aPrompt({}, {}, { '9': { class_type: 'KSampler' } })
     },
-    ...['sub/dog.png', 'sub\\dog.png', 'dog.png [output]', 'dog.png [temp]', 'dog.png [input]', 'cat.png'].map(
-      image => ({
-        name: `with the upload ${image}`,
-        prompt: aPrompt({}, { mask: ['4', 0] }, { '4': { class_type: 'LoadImage', inputs: { image } } })
-      })
-    ),
+    ...['sub/dog.png', 'sub\\dog.png', 'dog.png [input]', 'cat.png'].map(image => ({
+      name: `with the upload ${image}`,
+      prompt: aPrompt({}, { mask: ['4', 0] }, { '4': { class_type: 'LoadImage', inputs: { image } } })
+    })),
     {
       name: 'on the node with the labels',
       prompt: aPrompt(),

@@ -76,6 +76,10 @@ const inWorkflows = (): HostileCase[] => [
         '1': { class_type: 'LoadImage', inputs: { image: name } }
       })
     ),
+  ...['x.png [output]', 'x.png [temp]', '../x.png [output]'].map(image => ({
+    ...missing(`the input file ${image}`, { ...smallPrompt, '1': { class_type: 'LoadImage', inputs: { image } } }),
+    code: 'workflow-invalid'
+  })),
   ...names.map(name =>
     missing(`the model ${JSON.stringify(name)}`, {
       ...smallPrompt,
