@@ -18,6 +18,7 @@ export const problemTable = {
   'unsupported-media-type': { status: 415, title: 'The request body is of a kind that is not taken here' },
   'headers-too-large': { status: 431, title: 'The headers of the request are too large' },
   'workflow-invalid': { status: 422, title: 'The workflow cannot run' },
+  'workflow-class-not-allowed': { status: 422, title: 'The workflow uses a class that is not allowed here' },
   'input-url-blocked': { status: 422, title: 'A URL in the request may not be called' },
   'input-invalid': { status: 422, title: 'A file that comes along cannot be used' },
   'no-capable-node': { status: 422, title: 'No node has what the workflow needs' },

@@ -1,5 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { Instant, named, nullable, ref } from './endpoint.ts'
+import { LoraDigest, LoraSource } from './lora.ts'
 
 /** Names of templates, of their params and of their LoRAs. */
 export const TemplateName = Type.String({
@@ -114,8 +115,21 @@ export const OutputConfig = named(
   )
 )
 
-const Lora = Type.Object(
-  { name: Type.String({ minLength: 1, maxLength: 256, description: 'Its file, as ComfyUI lists it' }) },
+const TemplateLora = Type.Object(
+  {
+    name: Type.String({
+      minLength: 1,
+      maxLength: 256,
+      description: 'Its file, as ComfyUI lists it; with a source any name that ends in .safetensors'
+    }),
+    source: Type.Optional(
+      Type.Unsafe<string>({
+        ...LoraSource,
+        description: 'Comes along wherever the workflow uses it, unless the request brings another one of that name'
+      })
+    ),
+    sha256: Type.Optional(LoraDigest)
+  },
   { additionalProperties: false }
 )
 
@@ -129,7 +143,7 @@ const content = {
       "Param → input. Where the input's text holds {{param}}, the value is put in there; otherwise it takes the input's place"
   }),
   output_config: Type.Optional(ref(OutputConfig)),
-  loras: Type.Optional(Type.Record(LoraId, Lora, { maxProperties: 256, additionalProperties: false }))
+  loras: Type.Optional(Type.Record(LoraId, TemplateLora, { maxProperties: 256, additionalProperties: false }))
 }
 
 /** The body of `PUT /api/v1/templates/{name}`, and a file of TEMPLATES_DIR. */
@@ -169,7 +183,7 @@ export const References = Type.Array(
   Type.Object(
     {
       name: Type.String({ maxLength: 64 }),
-      image: Type.String({ maxLength: 4_096, description: 'A URL, or the name of a file' }),
+      image: Type.String({ maxLength: 4_096, description: 'A URL, the id of an upload, or a name from inputs' }),
       strength: Type.Optional(Type.Number())
     },
     { additionalProperties: false }

@@ -13,6 +13,9 @@ const segment = /^[^./\\:?#%\p{C}][^/\\:?#%\p{C}]*$/u
 const isPlainPath = (path: string): boolean =>
   path.length <= 1_024 && path.split('/').every(part => segment.test(part) && !part.includes('..'))
 
+/** What a source must be, in words. */
+export const loraSourceRule = 'must be s3://bucket/key, store:path or the id of an upload'
+
 /** Reads what a caller wrote as a source; undefined when it is none, or would lead out of where LoRAs are. */
 export const readLoraSource = (text: string): LoraSource | undefined => {
   if (/^input_[0-9a-f]{64}$/.test(text)) return { kind: 'upload', id: text }

@@ -3,7 +3,6 @@ import type { GenerateRequest, ShotRequest } from '@comfy-balancer/contract/gene
 import { type Admission, admit } from '@comfy-balancer/domain/admission'
 import { withoutBrought } from '@comfy-balancer/domain/brought-names'
 import { fingerprintText } from '@comfy-balancer/domain/fingerprint'
-import type { Workflow } from '@comfy-balancer/domain/workflow'
 import { type Caller, requireScope } from '@comfy-balancer/service-kit/caller'
 import { blockedUrlFlaws } from '@comfy-balancer/service-kit/input-urls'
 import { Refusal } from '@comfy-balancer/service-kit/problems'
@@ -11,14 +10,14 @@ import type { Allowance } from '@comfy-balancer/service-kit/rate-limit'
 import type { Idempotency, NewTask } from '@comfy-balancer/task-store/new-task'
 import { uuidv7obj } from 'uuidv7'
 import type { TaskApiDeps } from './deps.ts'
-import { keepBrought, refuseBlockedUrls } from './inputs/brought-files.ts'
+import { type Keeping, keepBrought, refuseBlockedUrls } from './inputs/brought-files.ts'
 import { labelsForLoras, refuseUnfitLoras } from './inputs/brought-loras.ts'
 import { readBroughtNames, refuseUnused, usedNames } from './inputs/brought-names.ts'
 import { type SetAside, setAside } from './inputs/set-aside.ts'
 import { fromLedger } from './ledger-errors.ts'
 import { allowanceOf, refusalOf } from './not-accepted.ts'
 import { webhookOf } from './requested-webhook.ts'
-import { invalidWorkflow, runnableOf, summaryOf } from './runnable.ts'
+import { invalidWorkflow, type Runnable, refuseDenied, runnableOf, summaryOf } from './runnable.ts'
 import { inShot, type Shot, shotsOf, withPlaces } from './shots.ts'
 import { variantsOf } from './variants.ts'
 
@@ -93,17 +92,18 @@ type Request = { readonly body: GenerateRequest; readonly shots: readonly Shot[]
 const tasksOf = async (deps: TaskApiDeps, caller: Caller, { body, shots, files }: Request): Promise<NewTask[]> => {
   const tasks: NewTask[] = []
   const used = new Set<string>()
+  const keepings: Keeping[] = []
   for (const shot of shots) {
     const made = await inShot(shot, () => shotTasks(deps, caller, shot, tasks.length))
     tasks.push(...made.tasks)
     for (const name of made.used) used.add(name)
+    keepings.push({ ...made, atLeastMs: deadlineOf(deps, shot.body) * 1_000 + spareMs })
   }
   refuseUnused(body, used)
   const bytes = tasks.reduce((sum, task) => sum + Buffer.byteLength(task.body), 0)
   if (tasks.length > 1 && bytes > maxGroupBytes) {
     throw new Refusal('payload-too-large', `The group's requests are ${bytes} bytes; the limit is ${maxGroupBytes}`)
   }
-  const keepings = shots.map(shot => ({ ...shot, atLeastMs: deadlineOf(deps, shot.body) * 1_000 + spareMs }))
   await keepBrought(deps.inputs, caller.tenant, keepings, files)
   return tasks
 }
@@ -111,22 +111,20 @@ const tasksOf = async (deps: TaskApiDeps, caller: Caller, { body, shots, files }
 const deadlineOf = ({ defaults }: TaskApiDeps, { deadlineSeconds }: ShotRequest): number =>
   deadlineSeconds ?? defaults.deadlineSeconds
 
-type Made = { readonly tasks: readonly NewTask[]; readonly used: ReadonlySet<string> }
+type Made = Omit<Keeping, 'atLeastMs'> & { readonly tasks: readonly NewTask[]; readonly used: ReadonlySet<string> }
 
 const shotTasks = async (deps: TaskApiDeps, caller: Caller, shot: Shot, before: number): Promise<Made> => {
   const { body } = shot
   const metadata = metadataOf(body)
   const webhook = webhookOf(body, deps)
-  const names = readBroughtNames(body)
   refuseBlockedUrls(body, deps.urlRules)
   const runnable = await runnableOf(deps, caller, shot)
-  const { workflow, template, outputFormat, origins, count = 1 } = runnable
-  const used = usedNames(workflow, names)
-  refuseUnused(shot.own, used)
+  const { template, outputFormat, brought, origins, count = 1 } = runnable
+  const placeOf = (pointer: string): string => origins.get(pointer) ?? pointer
   if (before + count > deps.maxGroupTasks) throw tooMany(deps.maxGroupTasks, body)
-  const { need, outputs, work, fingerprint } = await withPlaces(
-    () => admission(deps, caller, body, { workflow, names }),
-    pointer => origins.get(pointer) ?? pointer
+  const { used, need, outputs, work, fingerprint } = await withPlaces(
+    () => admission(deps, caller, shot, runnable),
+    placeOf
   )
   const tasks = variantsOf(deps.exactText, runnable).map(variant => ({
     id: newId('task'),
@@ -147,7 +145,7 @@ const shotTasks = async (deps: TaskApiDeps, caller: Caller, shot: Shot, before: 
     webhook,
     idempotency: undefined
   }))
-  return { tasks, used }
+  return { tasks, used, brought, placeOf: pointer => shot.pointer + placeOf(pointer) }
 }
 
 const tooMany = (most: number, { count }: ShotRequest): Refusal => {
@@ -163,15 +161,20 @@ const metadataOf = (body: ShotRequest): Record<string, unknown> => {
   throw new Refusal('validation-failed', detail, { errors: [{ pointer: '/metadata', code: 'too-large', detail }] })
 }
 
-/** A workflow, and the names in it of files that come along. */
-type Graph = { readonly workflow: Workflow; readonly names: ReadonlySet<string> }
+type Admitted = Admission & { readonly fingerprint: string; readonly used: ReadonlySet<string> }
 
 const admission = async (
   deps: TaskApiDeps,
   { tenant }: Caller,
-  { inputs = {}, loras = [], nodeSelector }: ShotRequest,
-  { workflow, names }: Graph
-): Promise<Admission & { readonly fingerprint: string }> => {
+  { own, body: { inputs: named = {}, nodeSelector } }: Shot,
+  { workflow, brought }: Runnable
+): Promise<Admitted> => {
+  const { inputs = {}, loras = [] } = brought
+  const names = readBroughtNames(brought)
+  const used = usedNames(workflow, names)
+  refuseUnused(own, used)
+  refuseUnused({ inputs: Object.fromEntries(Object.entries(inputs).filter(([name]) => !(name in named))) }, used)
+  refuseDenied(workflow, deps.deniedClasses)
   const nodes = await fromLedger(deps.knownNodes())
   if (nodes.length === 0) {
     throw new Refusal('fleet-unavailable', 'No node has been seen yet: start a comfy-service', {
@@ -188,6 +191,6 @@ const admission = async (
   const isUpload = (classType: string, input: string) => nodes.some(node => node.capability.isUpload(classType, input))
   const urlFlaws = blockedUrlFlaws(workflow, { outputs: verdict.admission.outputs, isUpload }, deps.urlRules)
   if (urlFlaws.length > 0) throw new Refusal('input-url-blocked', summaryOf(urlFlaws), { errors: urlFlaws })
-  const brought = names.size === 0 ? '' : JSON.stringify([inputs, loras])
-  return { ...verdict.admission, fingerprint: hashOf(fingerprintText(workflow) + brought).slice(0, 32) }
+  const files = names.size === 0 ? '' : JSON.stringify([inputs, loras])
+  return { ...verdict.admission, used, fingerprint: hashOf(fingerprintText(workflow) + files).slice(0, 32) }
 }

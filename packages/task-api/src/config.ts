@@ -21,6 +21,11 @@ export const taskApiConfig = {
     rule: 'must be prefixes such as s3://models/{tenant}/, comma-separated, each ending in a slash',
     description: 'What of S3 callers may name as a LoRA; {tenant} stands for the caller. Nothing by default'
   }),
+  DENIED_CLASSES: Type.String({
+    default: '',
+    description:
+      'Class names that no workflow may use, comma-separated: such as write models or run what they are given'
+  }),
   TASK_TIMEOUT_SECONDS: Type.Integer({ minimum: 1, maximum: 86_400, default: 600, description: 'Of one attempt' }),
   TASK_DEADLINE_SECONDS: Type.Integer({
     minimum: 1,
@@ -58,8 +63,16 @@ export const inputLimitsOf = (config: InputConfig): InputLimits => ({
   keepMs: config.INPUT_RETENTION_SECONDS * 1_000
 })
 
+/** The class names that DENIED_CLASSES lists. */
+export const deniedClassesOf = ({ DENIED_CLASSES }: { readonly DENIED_CLASSES: string }): ReadonlySet<string> =>
+  new Set(listed(DENIED_CLASSES))
+
 /** The prefixes that LORA_S3_PREFIXES names. */
 export const loraPrefixesOf = ({ LORA_S3_PREFIXES }: { readonly LORA_S3_PREFIXES: string }): string[] =>
-  LORA_S3_PREFIXES.split(',')
-    .map(prefix => prefix.trim())
-    .filter(prefix => prefix !== '')
+  listed(LORA_S3_PREFIXES)
+
+const listed = (text: string): string[] =>
+  text
+    .split(',')
+    .map(one => one.trim())
+    .filter(one => one !== '')

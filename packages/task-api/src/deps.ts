@@ -28,6 +28,8 @@ export type TaskApiDeps = {
   readonly readWorkflow: (bodyText: string) => { workflow: Workflow } | { flaws: readonly Flaw[] }
   /** Reads and edits JSON texts without losing a digit of their numbers. */
   readonly exactText: ExactText
+  /** Classes that no workflow may use. */
+  readonly deniedClasses: ReadonlySet<string>
   /** The files that tenants bring. */
   readonly inputs: InputLibrary
   /** What of S3 may be read as LoRAs. */

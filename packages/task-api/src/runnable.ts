@@ -1,10 +1,15 @@
 import type { ShotRequest } from '@comfy-balancer/contract/generate'
+import type { TemplateContent } from '@comfy-balancer/contract/template'
+import { broughtUsesOf } from '@comfy-balancer/domain/brought-names'
 import { type OutputFormat, outputFormatOf } from '@comfy-balancer/domain/output-format'
 import type { Flaw, Workflow } from '@comfy-balancer/domain/workflow'
 import type { Caller } from '@comfy-balancer/service-kit/caller'
 import { Refusal } from '@comfy-balancer/service-kit/problems'
 import type { TaskApiDeps } from './deps.ts'
+import type { BroughtLoras } from './inputs/brought-loras.ts'
+import type { Bringing } from './inputs/brought-names.ts'
 import { fromLedger } from './ledger-errors.ts'
+import { objectText } from './object-text.ts'
 import type { Shot } from './shots.ts'
 import { fillIn } from './templates/fill-in.ts'
 import { ownSeeds, type SeedPlan } from './variants.ts'
@@ -17,7 +22,9 @@ export type Runnable = {
   readonly seeds: SeedPlan
   readonly template: string | undefined
   readonly outputFormat: OutputFormat | undefined
-  /** Places of the graph that come from elsewhere in the request. */
+  /** The files that come along: the request's, and those of its references and its template. */
+  readonly brought: Bringing
+  /** Places of the graph and of what comes along that stand elsewhere in the request. */
   readonly origins: ReadonlyMap<string, string>
 }
 
@@ -31,7 +38,8 @@ export const runnableOf = async (
   if (template !== undefined) return fromTemplate(deps, caller, shot, template)
   refuseWithout(shot.body)
   const workflow = readOrRefuse(deps, shot.text)
-  return { text: shot.text, workflow, count, seeds: ownSeeds, template, outputFormat: undefined, origins: new Map() }
+  const none = { template, outputFormat: undefined, origins: new Map<string, string>() }
+  return { text: shot.text, workflow, count, seeds: ownSeeds, brought: shot.body, ...none }
 }
 
 const fromTemplate = async (
@@ -43,12 +51,44 @@ const fromTemplate = async (
   if (shot.body.prompt) throw refused('/prompt', 'either-or', 'stands beside template: send one of the two')
   const template = await fromLedger(deps.templates.find(tenant, name))
   if (!template) throw refused('/template', 'unknown-template', `names ${name}, which there is no template of`)
-  const { text, seeds, origins } = fillIn(template, shot, deps.exactText)
+  const { text, seeds, inputs, origins } = fillIn(template, shot, deps.exactText)
   const { output_config } = template.content
   const count = shot.body.count ?? (output_config?.quantity === 1 ? undefined : output_config?.quantity)
   const workflow = readOrRefuse(deps, text)
-  return { text, workflow, count, seeds, template: name, outputFormat: outputFormatOf(output_config), origins }
+  const own = shot.body.loras ?? []
+  const loras = [...own, ...lorasOf(template.content, workflow, own)]
+  const brought = { inputs: { ...shot.body.inputs, ...inputs }, loras }
+  return {
+    ...{ workflow, count, seeds, brought, template: name, outputFormat: outputFormatOf(output_config) },
+    text: textWith(deps, text, brought),
+    origins: new Map([
+      ...origins,
+      ...loras.flatMap((_, at) =>
+        at < own.length ? [] : loraPlaces.map(part => [`/loras/${at}/${part}`, '/template'] as const)
+      )
+    ])
+  }
 }
+
+const loraPlaces = ['name', 'source']
+
+/** What a template's LoRAs bring along to this workflow: those that it uses, and that the request does not bring itself. */
+const lorasOf = ({ loras = {} }: TemplateContent, workflow: Workflow, own: BroughtLoras): BroughtLoras => {
+  const known = new Set(own.map(({ name }) => name))
+  const sourced = Object.values(loras).flatMap(lora =>
+    lora.source === undefined ? [] : [{ ...lora, source: lora.source }]
+  )
+  const used = broughtUsesOf(workflow, new Set(sourced.map(({ name }) => name)))
+  return sourced.filter(({ name }) => !known.has(name) && used.some(use => use.name === name))
+}
+
+/** The text of a request with everything in it that comes along. */
+const textWith = ({ exactText }: TaskApiDeps, text: string, { inputs = {}, loras = [] }: Bringing): string =>
+  objectText({
+    ...Object.fromEntries(exactText.membersOf(text)),
+    ...(Object.keys(inputs).length > 0 && { inputs: JSON.stringify(inputs) }),
+    ...(loras.length > 0 && { loras: JSON.stringify(loras) })
+  })
 
 const refuseWithout = ({ prompt, params, references }: ShotRequest): void => {
   if (prompt === undefined) throw refused('/prompt', 'required', 'is missing; send a prompt or the name of a template')
@@ -70,6 +110,17 @@ const readOrRefuse = (deps: TaskApiDeps, text: string): Workflow => {
 /** A graph that could never run. */
 export const invalidWorkflow = (flaws: readonly Flaw[]): Refusal =>
   new Refusal('workflow-invalid', summaryOf(flaws), { errors: flaws })
+
+/** Refuses classes that operators do not allow, whether they would run or not. */
+export const refuseDenied = ({ graphNodes }: Workflow, denied: ReadonlySet<string>): void => {
+  const flaws = [...graphNodes.values()]
+    .filter(({ classType }) => denied.has(classType))
+    .map(({ id, classType }) => {
+      const pointer = `/prompt/${id.replaceAll('~', '~0').replaceAll('/', '~1')}/class_type`
+      return { pointer, code: 'class-not-allowed', detail: `${classType} is not allowed here` }
+    })
+  if (flaws.length > 0) throw new Refusal('workflow-class-not-allowed', summaryOf(flaws), { errors: flaws })
+}
 
 /** Several flaws in one sentence. */
 export const summaryOf = (flaws: readonly Flaw[]): string => {

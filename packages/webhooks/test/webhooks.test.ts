@@ -9,6 +9,7 @@ import { connect } from '@comfy-balancer/task-store/connection'
 import { createHints } from '@comfy-balancer/task-store/hints'
 import { createLedger } from '@comfy-balancer/task-store/ledger'
 import { openScratchLedger } from '@comfy-balancer/task-store/scratch-ledger'
+import { aNode } from '@comfy-balancer/task-store/scratch-node'
 import { Type } from '@sinclair/typebox'
 import { Webhook } from 'standardwebhooks'
 import t, { type Test } from 'tap'
@@ -134,24 +135,7 @@ const open = async (t: Test, env: Record<string, string> = {}) => {
     })
     return id
   }
-  await ledger.nodes.register({
-    id: 'n',
-    epoch: 'e',
-    url: 'http://127.0.0.1:1',
-    labels: {},
-    catalog: { digest: 'c', text: '{}' },
-    files: { digest: 'f', text: '[]' },
-    report: {
-      comfyui: { up: true, version: '0', queueRemaining: 0, foreign: 0 },
-      gpus: [],
-      host: { cpuUtilization: null, memoryTotalBytes: null, memoryUsedBytes: null },
-      resident: [],
-      catalog: 'c',
-      progress: null
-    },
-    intent: 'ready',
-    adoptToken: undefined
-  })
+  await ledger.nodes.register(aNode({ id: 'n' }))
   const claim = (task: string, nonce: string) =>
     ledger.attempts.claim({ node: 'n', epoch: 'e', task, nonce, predictedSeconds: 1, why: {}, overtakes: [] })
   const states = async (task: string): Promise<DeliveryState[]> => {

@@ -14,7 +14,7 @@ import { servePage } from '@comfy-balancer/service-kit/web-page'
 import { createInputFiles } from '@comfy-balancer/storage/input-files'
 import type { ObjectStore } from '@comfy-balancer/storage/object-store'
 import { createAccess } from '@comfy-balancer/task-api/access'
-import { inputLimitsOf, loraPrefixesOf } from '@comfy-balancer/task-api/config'
+import { deniedClassesOf, inputLimitsOf, loraPrefixesOf } from '@comfy-balancer/task-api/config'
 import { createInputLibrary, noInputFiles } from '@comfy-balancer/task-api/inputs/input-library'
 import { startInputSweep } from '@comfy-balancer/task-api/inputs/input-sweep'
 import { createNodeOutputs } from '@comfy-balancer/task-api/node-outputs'
@@ -74,6 +74,7 @@ export const createApp = async (config: ComfyBalancerConfig, deps: AppDeps) => {
     ...reading,
     templates: createTemplateShelf({ ledger, ...reading, shared: sharedTemplates }),
     inputs,
+    deniedClasses: deniedClassesOf(config),
     loraPrefixes: loraPrefixesOf(config),
     knownNodes: registry.known,
     urlRules: egressRulesOf(config),

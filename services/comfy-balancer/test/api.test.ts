@@ -9,15 +9,12 @@ import { type Problem, problem } from '@comfy-balancer/contract/problem'
 import type { SocketNotice } from '@comfy-balancer/contract/socket'
 import type { Task, TaskList } from '@comfy-balancer/contract/task'
 import type { WebhookDeliveryList } from '@comfy-balancer/contract/webhook'
-import { createLogger } from '@comfy-balancer/service-kit/logger'
 import { type ObjectStore, StorageError } from '@comfy-balancer/storage/object-store'
-import { connect } from '@comfy-balancer/task-store/connection'
 import { createHints } from '@comfy-balancer/task-store/hints'
-import { openScratchLedger } from '@comfy-balancer/task-store/scratch-ledger'
+import { aNode, aReport } from '@comfy-balancer/task-store/scratch-node'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
-import { createApp } from '../src/app.ts'
-import { readComfyBalancerConfig } from '../src/config.ts'
+import { openBalancer } from './balancer.ts'
 
 const catalog: Catalog = {
   classes: {
@@ -65,15 +62,6 @@ const open = async (t: Test, opening: Opening = {}) => {
     retentionSeconds = 1,
     env = {}
   } = opening
-  const { ledger, redis, close } = openScratchLedger({ keepMs: retentionSeconds * 1_000 })
-  const config = readComfyBalancerConfig({
-    REDIS_KEY_PREFIX: ledger.prefix,
-    PORT: '0',
-    RETENTION_SECONDS: String(retentionSeconds),
-    ...env
-  })
-  const { logger } = createLogger({ service: 'comfy-balancer', instance: 'test', level: 'silent' })
-  const connection = await connect({ host: redis.options.host!, port: redis.options.port! }, logger)
   const opened: string[] = []
   const store = {
     open: async (path: string, range?: { start: number; end?: number }) => {
@@ -85,34 +73,17 @@ const open = async (t: Test, opening: Opening = {}) => {
     list: async () => [],
     close: async () => {}
   }
-  const shared = keepsOutputs ? undefined : (store as unknown as ObjectStore)
-  const app = await createApp(config, { connection, store: shared, logger, balancer: 'b1' })
-  const url = await app.server.listen({ host: '127.0.0.1', port: 0 })
-  const report = {
-    comfyui: { up: true, version: '0.3.64', queueRemaining: 0, foreign: 0 },
-    gpus: [],
-    host: { cpuUtilization: null, memoryTotalBytes: null, memoryUsedBytes: null },
-    resident: ['a.safetensors'],
-    catalog: 'c',
-    progress: { percent: 37, graphNode: '1', classType: 'EmptyImage', value: 1, max: 3 }
-  }
-  const node = {
-    id: 'gpu-a',
-    epoch: 'e',
-    url: nodeUrl,
-    labels: { zone: 'x' },
-    catalog: { digest: 'c', text: JSON.stringify(catalog) },
-    files: { digest: 'f', text: '["here.png"]' },
-    report,
-    intent: 'ready' as const,
-    adoptToken: undefined
-  }
-  if (withNode) await ledger.nodes.register(node)
-  t.teardown(async () => {
-    await app.server.close()
-    await connection.close()
-    await close()
+  const { url, ledger, app, connection } = await openBalancer(t, {
+    env: { RETENTION_SECONDS: String(retentionSeconds), ...env },
+    limits: { keepMs: retentionSeconds * 1_000 },
+    store: keepsOutputs ? undefined : (store as unknown as ObjectStore)
   })
+  const report = aReport({
+    resident: ['a.safetensors'],
+    progress: { percent: 37, graphNode: '1', classType: 'EmptyImage', value: 1, max: 3 }
+  })
+  const node = aNode({ url: nodeUrl, labels: { zone: 'x' }, catalog, files: ['here.png'], report })
+  if (withNode) await ledger.nodes.register(node)
   const post = (body: string, headers: Record<string, string> = {}) =>
     fetch(`${url}/api/v1/generate`, {
       method: 'POST',

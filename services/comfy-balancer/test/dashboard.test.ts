@@ -10,17 +10,14 @@ import type { Session } from '@comfy-balancer/contract/session'
 import type { Task } from '@comfy-balancer/contract/task'
 import type { TaskTimeline } from '@comfy-balancer/contract/task-timeline'
 import { createLogger } from '@comfy-balancer/service-kit/logger'
-import type { ObjectStore } from '@comfy-balancer/storage/object-store'
-import { connect } from '@comfy-balancer/task-store/connection'
 import { createKeys } from '@comfy-balancer/task-store/keys'
-import { openScratchLedger } from '@comfy-balancer/task-store/scratch-ledger'
+import { aNode as aKnownNode, aReport as anIdleReport } from '@comfy-balancer/task-store/scratch-node'
 import t, { type Test } from 'tap'
-import { createApp } from '../src/app.ts'
-import { readComfyBalancerConfig } from '../src/config.ts'
 import { createFleetFeed } from '../src/dashboard/fleet-feed.ts'
 import { createFleetViewers } from '../src/dashboard/fleet-viewers.ts'
 import { createNodeHistory } from '../src/dashboard/node-history.ts'
 import { createThroughput } from '../src/dashboard/throughput.ts'
+import { openBalancer } from './balancer.ts'
 
 const patienceMs = 30_000
 const { logger } = createLogger({ service: 'comfy-balancer', instance: 'test', level: 'silent' })
@@ -40,22 +37,10 @@ const gpu: Gpu = {
   ...{ uuid: 'u', name: 'NVIDIA L40S', utilization: 0.5, vramTotalBytes: 24e9, vramUsedBytes: 12e9 },
   ...{ temperatureCelsius: 60, powerWatts: 200.4 }
 }
-const aReport = (more: Partial<NodeReport> = {}): NodeReport => ({
-  comfyui: { up: true, version: '0.3.64', queueRemaining: 0, foreign: 0 },
-  gpus: [gpu],
-  host: { cpuUtilization: null, memoryTotalBytes: null, memoryUsedBytes: null },
-  resident: ['sdxl.safetensors'],
-  catalog: 'c',
-  progress: null,
-  ...more
-})
+const aReport = (more: Partial<NodeReport> = {}): NodeReport =>
+  anIdleReport({ gpus: [gpu], resident: ['sdxl.safetensors'], ...more })
 
-const aNode = (id: string) => ({
-  ...{ id, epoch: 'e', url: 'http://127.0.0.1:1', labels: {}, intent: 'ready' as const, adoptToken: undefined },
-  report: aReport(),
-  catalog: { digest: 'c', text: JSON.stringify(catalog) },
-  files: { digest: 'f', text: '[]' }
-})
+const aNode = (id: string) => aKnownNode({ id, catalog, report: aReport() })
 
 const output = {
   ...{ attempt: 1, index: 0, path: 'p', filename: 'x.png', mediaType: 'image/png', bytes: 10, sha256: 'abc' },
@@ -74,22 +59,12 @@ const eventually = async <T>(ask: () => Promise<T | undefined> | T | undefined):
 
 /** A balancer without its loops, on a ledger of its own; the feed alone is started, as the test asks for it. */
 const open = async (t: Test, mode: 'none' | 'keys' = 'none') => {
-  const { ledger, redis, close } = openScratchLedger({ aliveMs: 600_000, leaseMs: 600_000 })
-  const config = readComfyBalancerConfig({
-    ...{ NODE_ALIVE_MS: '600000', LEASE_MS: '600000' },
-    ...{ AUTH_MODE: mode, REDIS_KEY_PREFIX: ledger.prefix, PORT: '0', LOGDY_UI_URL: 'http://127.0.0.1:8081' }
+  const { url, ledger, redis, app } = await openBalancer(t, {
+    env: { ...{ NODE_ALIVE_MS: '600000', LEASE_MS: '600000' }, AUTH_MODE: mode, LOGDY_UI_URL: 'http://127.0.0.1:8081' },
+    limits: { aliveMs: 600_000, leaseMs: 600_000 },
+    store: {}
   })
-  const connection = await connect({ host: redis.options.host!, port: redis.options.port! }, logger)
-  const store = {} as unknown as ObjectStore
-  const app = await createApp(config, { connection, store, logger, balancer: 'b1' })
-  const url = await app.server.listen({ host: '127.0.0.1', port: 0 })
   await ledger.nodes.register(aNode('gpu-a'))
-  t.teardown(async () => {
-    await app.feed.stop()
-    await app.server.close()
-    await connection.close()
-    await close()
-  })
   const claim = (task: string, node = 'gpu-a') =>
     ledger.attempts.claim({
       ...{ node, epoch: 'e', task, nonce: task, predictedSeconds: 8, overtakes: [] },

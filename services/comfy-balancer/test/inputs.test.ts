@@ -7,17 +7,15 @@ import type { Catalog } from '@comfy-balancer/contract/catalog'
 import type { UploadedInput } from '@comfy-balancer/contract/input'
 import type { Problem } from '@comfy-balancer/contract/problem'
 import type { Task } from '@comfy-balancer/contract/task'
-import { createLogger } from '@comfy-balancer/service-kit/logger'
 import { createFolderStore } from '@comfy-balancer/storage/folder-store'
 import { createInputFiles } from '@comfy-balancer/storage/input-files'
 import { inputLimitsOf } from '@comfy-balancer/task-api/config'
 import { createInputLibrary } from '@comfy-balancer/task-api/inputs/input-library'
-import { connect } from '@comfy-balancer/task-store/connection'
 import { createKeys } from '@comfy-balancer/task-store/keys'
 import { openScratchLedger } from '@comfy-balancer/task-store/scratch-ledger'
+import { aNode } from '@comfy-balancer/task-store/scratch-node'
 import t, { type Test } from 'tap'
-import { createApp } from '../src/app.ts'
-import { readComfyBalancerConfig } from '../src/config.ts'
+import { openBalancer } from './balancer.ts'
 
 const maxBytes = 2_000_000
 const png = Buffer.from(
@@ -38,42 +36,12 @@ const catalog: Catalog = {
 
 /** A balancer without its dispatch loops, with a folder for its files and a node that only its records know. */
 const open = async (t: Test, env: Record<string, string> = {}) => {
-  const { ledger, redis, close } = openScratchLedger()
-  const config = readComfyBalancerConfig({
-    REDIS_KEY_PREFIX: ledger.prefix,
-    PORT: '0',
-    INPUT_MAX_BYTES: String(maxBytes),
-    ...env
-  })
-  const { logger } = createLogger({ service: 'comfy-balancer', instance: 'test', level: 'silent' })
-  const connection = await connect({ host: redis.options.host!, port: redis.options.port! }, logger)
   const folder = t.testdir({})
   const store = await createFolderStore({ folder })
-  const app = await createApp(config, { connection, store, logger, balancer: 'b1' })
-  const url = await app.server.listen({ host: '127.0.0.1', port: 0 })
-  t.teardown(async () => {
-    await app.server.close()
-    await connection.close()
-    await close()
+  const { url, ledger, redis, config } = await openBalancer(t, {
+    ...{ store, env: { INPUT_MAX_BYTES: String(maxBytes), ...env } }
   })
-  await ledger.nodes.register({
-    id: 'gpu-a',
-    epoch: 'e',
-    url: 'http://127.0.0.1:1',
-    labels: {},
-    catalog: { digest: 'c', text: JSON.stringify(catalog) },
-    files: { digest: 'f', text: '["here.png"]' },
-    report: {
-      comfyui: { up: true, version: '0.3.64', queueRemaining: 0, foreign: 0 },
-      gpus: [],
-      host: { cpuUtilization: null, memoryTotalBytes: null, memoryUsedBytes: null },
-      resident: [],
-      catalog: 'c',
-      progress: null
-    },
-    intent: 'ready',
-    adoptToken: undefined
-  })
+  await ledger.nodes.register(aNode({ catalog, files: ['here.png'] }))
   const upload = (bytes: Uint8Array, name = 'ref.png', headers: Record<string, string> = {}) => {
     const body = new FormData()
     body.append('file', new Blob([bytes]), name)

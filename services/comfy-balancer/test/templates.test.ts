@@ -6,12 +6,9 @@ import type { Group } from '@comfy-balancer/contract/group'
 import type { Problem } from '@comfy-balancer/contract/problem'
 import type { Task, TaskList } from '@comfy-balancer/contract/task'
 import type { Preview, Template, TemplateList } from '@comfy-balancer/contract/template'
-import { createLogger } from '@comfy-balancer/service-kit/logger'
-import { connect } from '@comfy-balancer/task-store/connection'
-import { openScratchLedger } from '@comfy-balancer/task-store/scratch-ledger'
+import { aNode } from '@comfy-balancer/task-store/scratch-node'
 import t, { type Test } from 'tap'
-import { type AppDeps, createApp } from '../src/app.ts'
-import { readComfyBalancerConfig } from '../src/config.ts'
+import { openBalancer } from './balancer.ts'
 
 const catalog: Catalog = {
   classes: {
@@ -70,38 +67,10 @@ const sharedFolder = (t: Test, files: Readonly<Record<string, unknown>>): string
 
 /** A balancer without its loops, with one node that is known, and the templates of a folder. */
 const open = async (t: Test, files: Readonly<Record<string, unknown>> = {}, more: Record<string, string> = {}) => {
-  const { ledger, redis, close } = openScratchLedger()
-  const config = readComfyBalancerConfig({
-    ...{ REDIS_KEY_PREFIX: ledger.prefix, PORT: '0', TEMPLATES_DIR: sharedFolder(t, files) },
-    ...more
+  const { url, ledger } = await openBalancer(t, {
+    ...{ store: {}, env: { TEMPLATES_DIR: sharedFolder(t, files), ...more } }
   })
-  const { logger } = createLogger({ service: 'comfy-balancer', instance: 'test', level: 'silent' })
-  const connection = await connect({ host: redis.options.host!, port: redis.options.port! }, logger)
-  t.teardown(async () => {
-    await connection.close()
-    await close()
-  })
-  const app = await createApp(config, { connection, store: {}, logger, balancer: 'b1' } as unknown as AppDeps)
-  t.teardown(() => app.server.close())
-  await ledger.nodes.register({
-    id: 'gpu-a',
-    epoch: 'e',
-    url: 'http://127.0.0.1:1',
-    labels: {},
-    catalog: { digest: 'c', text: JSON.stringify(catalog) },
-    files: { digest: 'f', text: '["here.png"]' },
-    report: {
-      comfyui: { up: true, version: '0.3.64', queueRemaining: 0, foreign: 0 },
-      gpus: [],
-      host: { cpuUtilization: null, memoryTotalBytes: null, memoryUsedBytes: null },
-      resident: [],
-      catalog: 'c',
-      progress: null
-    },
-    intent: 'ready',
-    adoptToken: undefined
-  })
-  const url = await app.server.listen({ host: '127.0.0.1', port: 0 })
+  await ledger.nodes.register(aNode({ catalog, files: ['here.png'] }))
   const send = async (method: string, path: string, body?: unknown, headers: Record<string, string> = {}) => {
     const text = typeof body === 'string' ? body : body === undefined ? null : JSON.stringify(body)
     const json: Record<string, string> = text === null ? {} : { 'content-type': 'application/json' }
@@ -267,6 +236,68 @@ t.test('shots: a template with params, references and metadata each; seeds count
     count: 3
   })
   t.match(tooFar, { status: 400, errors: [{ pointer: '/params/seed', code: 'maximum' }] })
+})
+
+const upload = `input_${'a'.repeat(64)}`
+const anUpload = { sha256: 'a'.repeat(64), path: 'p', bytes: 1, mediaType: 'image/png' }
+
+t.test('a reference may name an upload by its id', async t => {
+  const { ledger, send, generate } = await open(t)
+  await send('PUT', '/templates/p', template)
+  await ledger.inputs.add('default', anUpload, 60_000)
+  const shot = (image: string) => ({ params: { product: 'cup' }, references: [{ name: 'face', image, strength: 0.5 }] })
+  const task = await generate({ template: 'p', ...shot(upload) })
+  const { prompt, inputs } = JSON.parse((await ledger.tasks.body(task.id)) ?? '{}')
+  t.same(inputs, { [prompt[5].inputs.image]: { upload } })
+  t.equal(prompt[5].inputs.strength, 0.5)
+  const unknown = upload.replaceAll('a', 'b')
+  const refused = await generate<Problem>({ template: 'p', requests: [shot('here.png'), shot(unknown)] })
+  t.match(refused, { code: 'input-invalid', errors: [{ pointer: '/requests/1/references/0/image' }] })
+  t.match(refused.detail, unknown)
+})
+
+t.test('a LoRA with a source comes along where its template uses it, unless the request brings another', async t => {
+  const { ledger, send, generate } = await open(t)
+  await ledger.nodes.register(aNode({ catalog, labels: { 'comfy-balancer/loras': 'on-demand' }, files: ['here.png'] }))
+  await ledger.inputs.add('default', anUpload, 60_000)
+  const brand = { name: 'brand.safetensors', source: upload }
+  const loras = { house: { name: 'a.safetensors' }, brand, secret: { name: 's.safetensors', source: 's3://other/x' } }
+  const { bindings, input_schema } = template
+  const put = (more: object) =>
+    send('PUT', '/templates/p', {
+      ...{ ...template, loras, bindings: { ...bindings, lora: { to: '4.inputs.lora_name', map: 'loras' } } },
+      input_schema: { ...input_schema, properties: { ...input_schema.properties, lora: { type: 'string' } } },
+      ...more
+    })
+  t.equal((await put({})).status, 200)
+  const made = async (lora: string, more: object = {}) => {
+    const { id } = await generate({ template: 'p', params: { product: 'cup', lora }, ...more })
+    const { prompt, loras } = JSON.parse((await ledger.tasks.body(id)) ?? '{}')
+    return { name: prompt[4].inputs.lora_name, loras }
+  }
+  t.same(await made('house'), { name: 'a.safetensors', loras: undefined }, 'that one is on the nodes')
+  t.same(await made('brand'), { name: 'brand.safetensors', loras: [brand] })
+  const own = { name: 'brand.safetensors', source: 'store:mine/brand.safetensors', sha256: '0'.repeat(64) }
+  t.same(await made('brand', { loras: [own] }), { name: 'brand.safetensors', loras: [own] })
+  const refused = await generate<Problem>({ template: 'p', params: { product: 'cup', lora: 'secret' } })
+  t.match(refused, { code: 'input-invalid', detail: /^\/template: .*S3/, errors: [{ pointer: '/template' }] })
+  for (const [lora, pointer] of [
+    [{ name: 'x.safetensors', source: 'https://a.example/x' }, '/loras/x/source'],
+    [{ name: '../brand.safetensors', source: upload }, '/loras/x/name'],
+    [{ name: 'brand.ckpt', source: upload }, '/loras/x/name'],
+    [{ name: 'brand.safetensors', source: 'store:another' }, '/loras/x/name']
+  ] as const) {
+    const answer = await put({ loras: { ...loras, x: lora } })
+    t.match([answer.status, JSON.parse(answer.text)], [400, { errors: [{ pointer }] }], JSON.stringify(lora))
+  }
+})
+
+t.test('a class that operators deny is refused, wherever it stands', async t => {
+  const { send, generate } = await open(t, {}, { DENIED_CLASSES: ' LoraLoader , Evil' })
+  t.equal((await send('PUT', '/templates/p', template)).status, 200)
+  const problem = { status: 422, code: 'workflow-class-not-allowed', errors: [{ pointer: '/prompt/4/class_type' }] }
+  t.match(await generate<Problem>({ template: 'p', params: { product: 'cup' } }), problem)
+  t.match(await generate<Problem>({ prompt: graph() }), problem)
 })
 
 t.test('a preview is the workflow that would run, and nothing is queued', async t => {

@@ -8,16 +8,14 @@ import { endpoints as all } from '@comfy-balancer/contract/endpoints/all'
 import type { Group } from '@comfy-balancer/contract/group'
 import { type Scope, scopes } from '@comfy-balancer/contract/scope'
 import type { Task } from '@comfy-balancer/contract/task'
-import { createLogger } from '@comfy-balancer/service-kit/logger'
-import type { ObjectStore } from '@comfy-balancer/storage/object-store'
-import { connect } from '@comfy-balancer/task-store/connection'
 import { createKeys } from '@comfy-balancer/task-store/keys'
 import { openScratchLedger } from '@comfy-balancer/task-store/scratch-ledger'
+import { aNode } from '@comfy-balancer/task-store/scratch-node'
+import { Value } from '@sinclair/typebox/value'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
-import { createApp } from '../src/app.ts'
-import { readComfyBalancerConfig } from '../src/config.ts'
 import { leadingTenants } from '../src/leading-tenants.ts'
+import { openBalancer } from './balancer.ts'
 
 const catalog: Catalog = {
   classes: {
@@ -37,31 +35,13 @@ const output = {
 
 /** A balancer that asks for keys, on a ledger of its own, with one node that is played by hand. */
 const open = async (t: Test) => {
-  const { ledger, redis, close } = openScratchLedger({ aliveMs: 60_000, leaseMs: 60_000 })
-  const config = readComfyBalancerConfig({ AUTH_MODE: 'keys', REDIS_KEY_PREFIX: ledger.prefix, PORT: '0' })
   const lines: string[] = []
-  const destination = { write: (line: string) => void lines.push(line) }
-  const { logger } = createLogger({ service: 'comfy-balancer', instance: 'test', level: 'trace', destination })
-  const connection = await connect({ host: redis.options.host!, port: redis.options.port! }, logger)
-  const store = { open: async () => ({ stream: Readable.from([Buffer.from('x')]) }) } as unknown as ObjectStore
-  const app = await createApp(config, { connection, store, logger, balancer: 'b1' })
-  const url = await app.server.listen({ host: '127.0.0.1', port: 0 })
-  t.teardown(async () => {
-    await app.server.close()
-    await connection.close()
-    await close()
+  const { url, ledger, redis } = await openBalancer(t, {
+    ...{ env: { AUTH_MODE: 'keys' }, limits: { aliveMs: 60_000, leaseMs: 60_000 } },
+    store: { open: async () => ({ stream: Readable.from([Buffer.from('x')]) }) as never },
+    tell: line => void lines.push(line)
   })
-  await ledger.nodes.register({
-    ...{ id: 'gpu-a', epoch: 'e', url: 'http://127.0.0.1:1', labels: {}, intent: 'ready', adoptToken: undefined },
-    report: {
-      comfyui: { up: true, version: '0.3.64', queueRemaining: 0, foreign: 0 },
-      gpus: [],
-      host: { cpuUtilization: null, memoryTotalBytes: null, memoryUsedBytes: null },
-      ...{ resident: [], catalog: 'c', progress: null }
-    },
-    catalog: { digest: 'c', text: JSON.stringify(catalog) },
-    files: { digest: 'f', text: '[]' }
-  })
+  await ledger.nodes.register(aNode({ catalog }))
   const key = async (tenant: string, granted: readonly Scope[] = ['tasks:read', 'tasks:write', 'workflows:raw']) => {
     const made = await ledger.apiKeys.create({ tenant, name: `${tenant}'s`, scopes: granted, lifetimeMs: undefined })
     return { ...made.record, text: made.text, headers: { authorization: `Bearer ${made.text}` } }
@@ -85,6 +65,15 @@ const addressOf = ({ url }: Endpoint, params: Readonly<Record<string, string>>):
   url.replace(/:([A-Za-z]+)/g, (_, name: string) => params[name] ?? 'unknown')
 
 const someParams = { id: `task_${'0'.repeat(32)}`, output: '1-0', tenant: 'pmc' }
+
+/** One id in the place of every path parameter, but for those that have a form of their own. */
+const paramsWith = (id: string): Record<string, string> => ({
+  id,
+  output: '1-0',
+  tenant: 'pmc',
+  name: id,
+  fingerprint: id
+})
 
 const ask = (
   url: string,
@@ -176,6 +165,29 @@ t.test('each endpoint asks for its scope, and admin has them all', async t => {
       t.notOk([401, 403].includes(served.status), `${name}: ${served.status}`)
       await served.body?.cancel()
     }
+  }
+})
+
+t.test('each endpoint names the query parameters that it does not take', async t => {
+  const { url, key } = await open(t)
+  const { headers } = await key('pmc', ['admin'])
+  const ids = [someParams.id, `group_${'0'.repeat(32)}`, '0'.repeat(32), `${someParams.id}-1`, 'pmc']
+  const bodies: Record<string, object> = {
+    putTemplate: { input_schema: { properties: {} }, bindings: {}, prompt: {} }
+  }
+  for (const { method, url: path, schema } of all) {
+    const fits = (id: string) => !schema.params || Value.Check(schema.params, paramsWith(id))
+    const id = ids.find(fits) ?? t.fail(`${path}: say in this test what an id of it looks like`)
+    const target = `${url}${path.replace(/:([A-Za-z]+)/g, (_, name) => paramsWith(String(id))[name]!)}?nonsense=1`
+    const form = schema.consumes ? new FormData() : undefined
+    const text = JSON.stringify(bodies[schema.operationId] ?? {})
+    const sent = { body: form ?? text, headers: { ...headers, ...(form ? {} : json) } }
+    const answer = await fetch(target, { method, headers, ...(schema.body && sent) })
+    t.match(
+      [answer.status, await answer.json()],
+      [400, { code: 'validation-failed', errors: [{ pointer: '/querystring/nonsense' }] }],
+      schema.operationId
+    )
   }
 })
 

@@ -1,4 +1,5 @@
 import type { ParamSchema, Scalar, TemplateContent } from '@comfy-balancer/contract/template'
+import { loraNameFault, loraSourceRule, readLoraSource } from '../lora-source.ts'
 import { seedInputsOf } from '../seeds.ts'
 import type { Flaw, Workflow } from '../workflow.ts'
 import { type BoundInput, boundInputsOf, placeholdersIn } from './bound-input.ts'
@@ -21,6 +22,7 @@ export const templateFlaws = (content: TemplateContent, workflow: Workflow): Fla
     ...paramFlaws(checked),
     ...checked.bound.flatMap(one => bindingFlaws(one, checked)),
     ...placeholderFlaws(checked),
+    ...loraFlaws(content),
     ...outputFlaws(checked)
   ]
 }
@@ -117,6 +119,19 @@ const placeholderFlaws = ({ content, workflow, bound }: Checked): Flaw[] =>
         .map(name => at(`/prompt/${id}/inputs/${input}`, 'placeholder', `holds {{${name}}}, which no binding fills`))
     })
   )
+
+/** A LoRA that comes along is a file of its own name. */
+const loraFlaws = ({ loras = {} }: TemplateContent): Flaw[] => {
+  const sourced = Object.entries(loras).filter(([, { source }]) => source !== undefined)
+  const names = sourced.map(([, { name }]) => name)
+  return sourced.flatMap(([id, { name, source = '' }], index) => {
+    const fault = loraNameFault(name) ?? (names.indexOf(name) < index ? 'is that of another LoRA' : undefined)
+    return [
+      ...(fault === undefined ? [] : [at(`/loras/${id}/name`, 'name', fault)]),
+      ...(readLoraSource(source) ? [] : [at(`/loras/${id}/source`, 'lora-source', loraSourceRule)])
+    ]
+  })
+}
 
 const outputFlaws = ({ content: { output_config = {} }, workflow, bound }: Checked): Flaw[] => {
   const { format = 'png', quality, quantity = 1 } = output_config

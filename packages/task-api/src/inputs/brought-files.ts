@@ -17,8 +17,12 @@ export const refuseBlockedUrls = ({ inputs = {} }: Bringing, rules: EgressRules)
   if (flaws.length > 0) throw new Refusal('input-url-blocked', summaryOf(flaws), { errors: flaws })
 }
 
-/** Files that must be there for as long as a task may take, in a part of a request that stands at `pointer`. */
-export type Keeping = { readonly body: Bringing; readonly pointer: string; readonly atLeastMs: number }
+/** Files that must be there for as long as a task may take; `placeOf` says where in the request something of them stands. */
+export type Keeping = {
+  readonly brought: Bringing
+  readonly placeOf: (pointer: string) => string
+  readonly atLeastMs: number
+}
 
 type Wanted = { readonly id: string; readonly pointer: string; readonly atLeastMs: number }
 
@@ -59,13 +63,13 @@ const eachOnce = (wanted: readonly Wanted[]): Wanted[] => {
   return [...byId.values()]
 }
 
-const wantedIn = ({ body: { inputs = {}, loras = [] }, pointer, atLeastMs }: Keeping): Wanted[] => [
+const wantedIn = ({ brought: { inputs = {}, loras = [] }, placeOf, atLeastMs }: Keeping): Wanted[] => [
   ...Object.entries(inputs).flatMap(([name, { upload: id }]) =>
-    id === undefined ? [] : [{ id, pointer: `${pointer}${inputPointer(name)}/upload`, atLeastMs }]
+    id === undefined ? [] : [{ id, pointer: placeOf(`${inputPointer(name)}/upload`), atLeastMs }]
   ),
   ...loras.flatMap(({ source }, at) => {
     const read = readLoraSource(source)
-    return read?.kind === 'upload' ? [{ id: read.id, pointer: `${pointer}/loras/${at}/source`, atLeastMs }] : []
+    return read?.kind === 'upload' ? [{ id: read.id, pointer: placeOf(`/loras/${at}/source`), atLeastMs }] : []
   })
 ]
 

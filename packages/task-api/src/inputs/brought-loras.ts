@@ -1,6 +1,6 @@
 import type { ShotRequest } from '@comfy-balancer/contract/generate'
 import type { KnownNode } from '@comfy-balancer/domain/admission'
-import { isAllowedOrigin, loraLabel, readLoraSource } from '@comfy-balancer/domain/lora-source'
+import { isAllowedOrigin, loraLabel, loraSourceRule, readLoraSource } from '@comfy-balancer/domain/lora-source'
 import { Refusal } from '@comfy-balancer/service-kit/problems'
 import { summaryOf } from '../runnable.ts'
 
@@ -20,9 +20,7 @@ export const refuseUnfitLoras = (
   const flaws = loras.flatMap(({ source }, at) => {
     const read = readLoraSource(source)
     if (read && isAllowedOrigin(read, tenant, s3Prefixes)) return []
-    const detail = read
-      ? 'this part of S3 may not be read for you'
-      : 'must be s3://bucket/key, store:path or the id of an upload'
+    const detail = read ? 'this part of S3 may not be read for you' : loraSourceRule
     return [{ pointer: `/loras/${at}/source`, code: 'lora-source', detail }]
   })
   if (flaws.length > 0) throw new Refusal('input-invalid', summaryOf(flaws), { errors: flaws })

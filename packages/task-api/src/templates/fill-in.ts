@@ -1,9 +1,11 @@
+import { InputId, type InputSource } from '@comfy-balancer/contract/input'
 import { randomSeedEnd, seedInputsOf } from '@comfy-balancer/domain/seeds'
 import { boundInputsOf } from '@comfy-balancer/domain/template/bound-input'
 import { type ParamValue, render } from '@comfy-balancer/domain/template/render'
 import type { Flaw } from '@comfy-balancer/domain/workflow'
 import { Refusal } from '@comfy-balancer/service-kit/problems'
 import type { ExactText } from '../deps.ts'
+import { inputPointer } from '../inputs/brought-names.ts'
 import { objectText } from '../object-text.ts'
 import type { Shot } from '../shots.ts'
 import type { SeedPlan } from '../variants.ts'
@@ -13,11 +15,18 @@ import type { StoredTemplate } from './stored-template.ts'
 export type FilledIn = {
   readonly text: string
   readonly seeds: SeedPlan
+  /** Files that come along because a reference names them, by the names that stand in the graph. */
+  readonly inputs: Readonly<Record<string, InputSource>>
   /** Place in the graph → place in the request whose value stands there. */
   readonly origins: ReadonlyMap<string, string>
 }
 
-type Given = { readonly value: unknown; readonly json: string; readonly pointer: string }
+type Given = { readonly value: unknown; readonly json: string; readonly pointer: string; readonly upload?: string }
+
+const uploadId = new RegExp(InputId.pattern ?? '')
+
+/** The name that an upload gets in the graph where a reference names it by its id. */
+const nameOfUpload = (id: string): string => `${id}.upload`
 
 /** Puts a request's params and references into a template. Throws a Refusal that points at each wrong one. */
 export const fillIn = (
@@ -35,10 +44,18 @@ export const fillIn = (
     const pointer = param && given.get(param)?.pointer
     return pointer ? [[`/prompt/${escaped(graphNode)}/inputs/${escaped(input)}`, pointer] as const] : []
   })
+  const uploads = [...given.values()].flatMap(({ value, upload, pointer }) =>
+    upload === undefined ? [] : [{ name: String(value), upload, pointer }]
+  )
+  const inputs = Object.fromEntries(uploads.map(({ name, upload }) => [name, { upload }]))
+  const inputPlaces = uploads.flatMap(({ name, pointer }) =>
+    ['', '/upload'].map(end => [`${inputPointer(name)}${end}`, pointer] as const)
+  )
   return {
     text: exactText.withLiterals(objectText({ ...members, prompt: template.promptText }), changes),
     seeds: seedPlanOf(template, values, given),
-    origins: new Map(origins)
+    inputs,
+    origins: new Map([...inputPlaces, ...origins])
   }
 }
 
@@ -52,7 +69,10 @@ const givenOf = ({ params = {}, references = [] }: Shot['body'], texts: Readonly
   for (const [index, { name, image, strength }] of references.entries()) {
     const pointer = `/references/${index}`
     if (given.has(name)) refuse([{ pointer, code: 'twice', detail: `${pointer} gives ${name} a second time` }], given)
-    given.set(name, { value: image, json: JSON.stringify(image), pointer: `${pointer}/image` })
+    const isUpload = uploadId.test(image)
+    const value = isUpload ? nameOfUpload(image) : image
+    const upload = isUpload ? { upload: image } : {}
+    given.set(name, { value, json: JSON.stringify(value), pointer: `${pointer}/image`, ...upload })
     if (strength === undefined) continue
     const json = JSON.stringify(strength)
     given.set(`${name}_strength`, { value: strength, json, pointer: `${pointer}/strength` })
