@@ -17,7 +17,7 @@ import { readComfyServiceConfig } from '../src/config.ts'
 import { createLoraCache } from '../src/loras/lora-cache.ts'
 import { openLoraFolder } from '../src/loras/lora-folder.ts'
 import { createFindLora, type LoraOrigin } from '../src/loras/lora-origin.ts'
-import { prepareLoras } from '../src/loras/prepare-loras.ts'
+import { holdOn, prepareLoras } from '../src/loras/prepare-loras.ts'
 import { createCaller } from './caller.ts'
 import { until } from './wait.ts'
 import { painting } from './workflows.ts'
@@ -160,6 +160,27 @@ t.test('what another service that shares the folder holds is kept, until it is g
   for (const hold of readdirSync(join(one.place, '.held'))) utimesSync(join(one.place, '.held', hold), longAgo, longAgo)
   const b = await two.take('b')
   t.same(two.kept(), [b], 'a hold that nobody renews is none')
+})
+
+t.test('an attempt that is adopted goes on holding what its former life held', async t => {
+  const files = { a: aLora(1), b: aLora(2) }
+  const former = await aCache(t, files, { budgetBytes: 1_500, holder: 'gpu-0:8090' })
+  const other = await aCache(t, files, { budgetBytes: 1_500, holder: 'gpu-1', modelsDir: former.modelsDir })
+  const a = await former.take('a')
+  const held = join(former.place, '.held')
+  const longAgo = new Date(Date.now() - 600_000)
+  for (const hold of readdirSync(held)) utimesSync(join(held, hold), longAgo, longAgo)
+  const later = await aCache(t, files, { holder: 'gpu-0:8090', modelsDir: former.modelsDir })
+  const letGo = await holdOn({ loras: later.cache, log })
+  await until('the hold is fresh', async () =>
+    readdirSync(held).some(hold => statSync(join(held, hold)).mtimeMs > +longAgo)
+  )
+  await t.rejects(other.take('b'), because('unreachable', /no room/))
+  await letGo()
+  t.same([readdirSync(held), later.kept()], [[], [a]])
+  const b = await other.take('b')
+  t.same(other.kept(), [b])
+  await (await holdOn({ loras: undefined, log }))()
 })
 
 t.test('a source leads only to where LoRAs are, and to what its tenant may read', async t => {

@@ -18,6 +18,7 @@ import type { ComfyUiFolders } from '../comfyui-folders.ts'
 import type { InputShelf } from '../inputs/input-shelf.ts'
 import type { InputValues } from '../inputs/prepare-inputs.ts'
 import type { LoraCache } from '../loras/lora-cache.ts'
+import { holdOn } from '../loras/prepare-loras.ts'
 import { promptIdOf } from '../prompt-id.ts'
 import type { Residency } from '../residency.ts'
 import { bringFiles } from './bring-files.ts'
@@ -172,6 +173,7 @@ export class Attempt {
   }
 
   async #run(plan: Plan, adopt: boolean): Promise<void> {
+    if (adopt) this.#letGo = await holdOn(this.#deps)
     const inputs = adopt ? new Map() : await this.#prepare(plan)
     if ('kind' in inputs) return this.#end(inputs, 0, false)
     const models = modelsOf(plan.need)

@@ -115,6 +115,7 @@ export const createLoraCache = (
 
     nameOf: folder.nameOf,
     renew: folder.hold,
+    holding: folder.holding,
     letGo: folder.letGo,
 
     /** Gives up what is being fetched. */

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { lstat, mkdir, readdir, rename, rm, utimes, writeFile } from 'node:fs/promises'
-import { join, sep } from 'node:path'
+import { basename, join, sep } from 'node:path'
 
 /** The folder below ComfyUI's folder of LoRAs that is ours; nothing outside it is touched. */
 const ours = 'comfy-balancer'
@@ -42,6 +42,13 @@ export const openLoraFolder = async ({ modelsDir, holder, freshMs = 120_000 }: L
     /** Keeps a file from being evicted until it is let go, as long as the hold is renewed. */
     hold: (file: string): Promise<void> => writeFile(holdOf(file), ''),
     letGo: (file: string): Promise<void> => rm(holdOf(file), { force: true }),
+
+    /** What this holder holds, also from a life before this one. */
+    async holding(): Promise<string[]> {
+      const files = (await readdir(root)).filter(name => ownFile.test(name))
+      const names = new Set(await readdir(join(root, holds)))
+      return files.filter(file => names.has(basename(holdOf(file))))
+    },
 
     /** Where a new file is written before it is complete. */
     newTemporary: (): string => join(root, incoming, randomUUID()),

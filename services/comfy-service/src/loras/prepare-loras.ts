@@ -28,16 +28,7 @@ export const prepareLoras = async (
   if (loras.length === 0) return { values: new Map(), letGo: async () => {} }
   if (!cache) throw new InputUnavailable('unreachable', 'this node has no models folder to put LoRAs into')
   const taken: string[] = []
-  const renewal = every({
-    name: 'lora holds',
-    intervalMs: renewMs,
-    log,
-    run: async () => void (await Promise.all(taken.map(cache.renew)))
-  })
-  const letGo = async (): Promise<void> => {
-    await renewal.stop()
-    await Promise.all(taken.map(cache.letGo))
-  }
+  const letGo = keepHolding(taken, cache, log)
   try {
     const names = new Map<string, string>()
     for (const { name, source, sha256 } of loras) {
@@ -51,6 +42,35 @@ export const prepareLoras = async (
   } catch (error) {
     await letGo()
     throw error
+  }
+}
+
+/**
+ * Goes on holding what an attempt of a former life held, which is adopted now: ComfyUI may be loading those files. Returns how to let go of
+ * them when it is over.
+ */
+export const holdOn = async ({ loras: cache, log }: HoldOnDeps): Promise<() => Promise<void>> => {
+  if (!cache) return async () => {}
+  const files = await cache.holding().catch(err => {
+    log.warn({ err }, 'loras not held')
+    return []
+  })
+  return files.length === 0 ? async () => {} : keepHolding(files, cache, log)
+}
+
+type HoldOnDeps = { readonly loras: LoraCache | undefined; readonly log: Log }
+
+/** Renews the holds on files until they are let go. */
+const keepHolding = (files: readonly string[], cache: LoraCache, log: Log): (() => Promise<void>) => {
+  const renewal = every({
+    name: 'lora holds',
+    intervalMs: renewMs,
+    log,
+    run: async () => void (await Promise.all(files.map(cache.renew)))
+  })
+  return async () => {
+    await renewal.stop()
+    await Promise.all(files.map(cache.letGo))
   }
 }
 
