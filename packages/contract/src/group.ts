@@ -34,6 +34,6 @@ export const Group = named(
     counts: ref(GroupCounts),
     percent: Type.Integer({ minimum: 0, maximum: 100, description: 'Mean of its tasks; an ended one counts as 100' }),
     tasks: Type.Array(ref(Task), { description: 'In the order of the request, without those past their retention' }),
-    links: Type.Object({ self: Type.String(), tasks: Type.String() })
+    links: Type.Object({ self: Type.String(), tasks: Type.String(), events: Type.String() })
   })
 )

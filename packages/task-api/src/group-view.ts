@@ -19,6 +19,10 @@ export const viewGroup = (group: GroupRecord, records: readonly FoundTask[]): Gr
     counts,
     percent,
     tasks,
-    links: { self: `/api/v1/groups/${group.id}`, tasks: `/api/v1/tasks?group=${group.id}` }
+    links: {
+      self: `/api/v1/groups/${group.id}`,
+      tasks: `/api/v1/tasks?group=${group.id}`,
+      events: `/api/v1/groups/${group.id}/events`
+    }
   }
 }

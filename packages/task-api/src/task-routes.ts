@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { cancelTask, generate, getTask, getTaskLogs, listTasks } from '@comfy-balancer/contract/endpoints/tasks'
 import type { Task } from '@comfy-balancer/contract/task'
 import { isTerminal, shownState } from '@comfy-balancer/domain/task-state'
@@ -13,6 +14,7 @@ import { taskCursor } from './cursor.ts'
 import type { TaskApiDeps } from './deps.ts'
 import { findTask, missingTask } from './find-task.ts'
 import { createFollowers } from './following/followers.ts'
+import { groupStreamRoute } from './following/group-stream-route.ts'
 import { socketRoute } from './following/socket-route.ts'
 import { streamRoute } from './following/stream-route.ts'
 import { findGroup, groupAtEnd, groupRoutes } from './group-routes.ts'
@@ -102,6 +104,7 @@ export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
   templateRoutes(app, deps)
   const following = { deps, waits, followers: createFollowers(deps.maxFollowers) }
   streamRoute(app, following)
+  groupStreamRoute(app, following)
   socketRoute(app, following)
   outputRoute(app, deps)
   webhookRoutes(app, deps)
@@ -114,9 +117,10 @@ const preferredWait = (prefer: string | undefined): number =>
 
 const noWait = new AbortController().signal
 
-/** Aborts when the caller hangs up or the server closes. */
+/** Aborts when the caller hangs up or the server closes; every task of a group listens to it. */
 const callerGone = (request: FastifyRequest, reply: FastifyReply): AbortSignal => {
   const abort = new AbortController()
+  setMaxListeners(0, abort.signal)
   const hangUp = () => abort.abort('the caller is gone')
   const done = request.server.openStreams.add(hangUp)
   reply.raw.once('close', () => {

@@ -291,6 +291,56 @@ t.test('events are sent in order, resume after the last one seen, and end with t
   )
 })
 
+t.test('the events of a group are those of its tasks, resume in each of them, and end with the last', async t => {
+  const { url, ledger, post, claim } = await open(t)
+  const prompt =
+    '{"1":{"class_type":"Sampler","inputs":{"seed":1}},"9":{"class_type":"SaveImage","inputs":{"images":["1",0]}}}'
+  const group = (await (await post(`{"count":20,"prompt":${prompt}}`)).json()) as Group
+  const { body } = await fetch(url + group.links.events)
+  type Seen = { id: string | undefined; type: string; task: string }
+  const eventsIn = (text: string): Seen[] =>
+    [...text.matchAll(/^(?:id: (.+)\n)?event: (.+)\ndata: (.+)$/gm)].map(([, id, type, data]) => ({
+      ...{ id, type: type!, task: (JSON.parse(data!) as TaskEvent).taskId }
+    }))
+  const read = async (stream: ReadableStream<Uint8Array>, isEnough: (events: Seen[]) => boolean): Promise<Seen[]> => {
+    let text = ''
+    for await (const part of stream.pipeThrough(new TextDecoderStream())) {
+      text += part
+      if (isEnough(eventsIn(text))) break
+    }
+    return eventsIn(text)
+  }
+  const ids = group.tasks.map(({ id }) => id)
+  await claim(ids[3]!)
+  await ledger.attempts.complete(ids[3]!, 'nonce', [], spent)
+  const first = await read(
+    body!,
+    events => events.some(({ type }) => type === 'task.succeeded') && events.length === 22
+  )
+  t.same(new Set(first.map(({ task }) => task)), new Set(ids))
+  t.equal(first.at(-1)?.id, '1x3.3.1x16', 'how far this reader is in each of them')
+
+  const resume = async (id: string) => fetch(`${url}${group.links.events}`, { headers: { 'last-event-id': id } })
+  const halfway = '1x3.2.1x15.0'
+  const rest = resume(halfway)
+  await fetch(url + group.links.self, { method: 'DELETE' })
+  const seen = await read((await rest).body!, () => false)
+  t.equal(seen.at(-1)?.id, '2x3.3.2x16', 'it ended by itself')
+  t.same(
+    seen.filter(({ task }) => task === ids[3]).map(({ type }) => type),
+    ['task.succeeded']
+  )
+  t.same(
+    seen.filter(({ task }) => task === ids[19]).map(({ type }) => type),
+    ['task.queued', 'task.cancelled']
+  )
+  t.equal(seen.length, 18 + 1 + 2, 'nothing twice')
+  for (const wrong of ['1', '1x21', '1x19.', '.', 'x20', '1x20.1', '99999999999x20']) {
+    const answer = await resume(wrong)
+    t.match([answer.status, await answer.json()], [400, { errors: [{ pointer: '/headers/last-event-id' }] }], wrong)
+  }
+})
+
 t.test('a cancel is final; what has ended otherwise cannot be cancelled', async t => {
   const { url, ledger, accepted, claim } = await open(t)
   const remove = (id: string) => fetch(`${url}/api/v1/tasks/${id}`, { method: 'DELETE' })

@@ -1,6 +1,6 @@
 import type { Endpoint } from '../endpoint.ts'
 import { getFleet, liftQuarantine, listQuarantine, watchFleet } from './fleet.ts'
-import { followTask, openSocket } from './following.ts'
+import { followGroup, followTask, openSocket } from './following.ts'
 import { cancelGroup, getGroup } from './groups.ts'
 import { uploadInput } from './inputs.ts'
 import { drainNode, getNode, listNodes, resumeNode } from './nodes.ts'
@@ -21,6 +21,7 @@ export const endpoints: readonly Endpoint[] = [
   getTaskTimeline,
   getOutput,
   followTask,
+  followGroup,
   openSocket,
   getGroup,
   cancelGroup,
