@@ -24,6 +24,13 @@ export const TenantLimits = named(
           description: 'Used up: no task is accepted or started until midnight UTC'
         })
       ),
+      inputBytes: Type.Optional(
+        Type.Integer({
+          minimum: 0,
+          maximum: 2 ** 50,
+          description: 'Bytes of uploads kept at a time; left out, INPUT_TENANT_BYTES holds'
+        })
+      ),
       weight: Type.Optional(
         Type.Number({
           minimum: 0.01,
@@ -48,7 +55,8 @@ export const Tenant = named(
       queued: Type.Integer(),
       running: Type.Integer(),
       generationsLastHour: Type.Integer({ description: 'Counted while generationsPerHour holds' }),
-      gpuSecondsToday: Type.Number()
+      gpuSecondsToday: Type.Number(),
+      inputBytes: Type.Integer()
     })
   })
 )

@@ -3,8 +3,12 @@
 -- Returns paths
 local limit = tonumber(ARGV[1])
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', K.inputs, '-inf', now, 'LIMIT', 0, limit)) do
-  local path = redis.call('HGET', K.input .. member, 'path')
-  if path then redis.call('ZADD', K.waste, now, path) end
+  local path, bytes = unpack(redis.call('HMGET', K.input .. member, 'path', 'bytes'))
+  if path then
+    local tenant = string.match(member, '^(.*):')
+    redis.call('ZADD', K.waste, now, path)
+    if redis.call('HINCRBY', K.inputBytes, tenant, -tonumber(bytes)) <= 0 then redis.call('HDEL', K.inputBytes, tenant) end
+  end
   redis.call('DEL', K.input .. member)
   redis.call('ZREM', K.inputs, member)
 end

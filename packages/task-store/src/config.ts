@@ -32,6 +32,12 @@ export const ledgerConfig = {
     maximum: 100_000,
     default: defaultLimits.maxTemplates,
     description: 'Templates that one tenant may store'
+  }),
+  INPUT_TENANT_BYTES: Type.Integer({
+    minimum: 0,
+    maximum: 2 ** 50,
+    default: defaultLimits.maxInputBytes,
+    description: 'Uploads that one tenant may have at a time, unless its limits say another figure (inputBytes)'
   })
 }
 
@@ -47,5 +53,6 @@ export const limitsOf = (config: Static<TObject<typeof ledgerConfig>>): Limits =
   maxQuarantineMs: 10 * config.QUARANTINE_MS,
   poisonMs: config.WORKFLOW_QUARANTINE_SECONDS * 1_000,
   maxQueued: config.MAX_QUEUED,
-  maxTemplates: config.MAX_TEMPLATES
+  maxTemplates: config.MAX_TEMPLATES,
+  maxInputBytes: config.INPUT_TENANT_BYTES
 })

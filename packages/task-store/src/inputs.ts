@@ -1,3 +1,4 @@
+import { redisNowMs } from './redis-time.ts'
 import type { StoreDeps } from './store-deps.ts'
 
 /** An uploaded file of a tenant: where its bytes are in the store, and until when it is kept (Redis milliseconds). */
@@ -13,11 +14,20 @@ export type InputRecord = {
 /** A file that was put into the store. */
 export type StoredInput = Pick<InputRecord, 'sha256' | 'path' | 'bytes' | 'mediaType'>
 
+/** A tenant keeps as many bytes as it may; some of them may be forgotten after so many ms. */
+export type OverInputQuota = {
+  readonly kind: 'over-quota'
+  readonly keptBytes: number
+  readonly mostBytes: number
+  readonly againMs: number
+}
+
 export type Inputs = ReturnType<typeof createInputs>
 
 /** A replaced file may be read for so long: an attempt may just have looked up its path. */
 const readableMs = 600_000
 const maxForgotten = 256
+const maxLooked = 1_000
 
 const idOf = (sha256: string): string => `input_${sha256}`
 const digestOf = (id: string): string => id.replace(/^input_/, '')
@@ -26,18 +36,30 @@ const digestOf = (id: string): string => id.replace(/^input_/, '')
 export const createInputs = ({ redis, keys, run }: StoreDeps) => {
   const keep = async (tenant: string, sha256: string, keepMs: number, file?: StoredInput) => {
     const described = [file?.path ?? '', file?.bytes ?? 0, file?.mediaType ?? '', readableMs] as const
-    const row = (await run('keep-input', tenant, sha256, keepMs, ...described)) as string[]
-    return recordOf(sha256, row)
+    return (await run('keep-input', tenant, sha256, keepMs, ...described)) as string[]
+  }
+
+  /** When the next of a tenant's files may be forgotten, as far as the first to go of all tenants tell. */
+  const nextExpiry = async (tenant: string): Promise<number> => {
+    const nowMs = await redisNowMs(redis)
+    const first = await redis.zrange(keys.inputs(), '0', String(maxLooked - 1), 'WITHSCORES')
+    const at = first.findIndex((member, index) => index % 2 === 0 && member.startsWith(`${tenant}:`))
+    return Math.max(0, Number(first.at(at < 0 ? -1 : at + 1) ?? nowMs) - nowMs)
   }
   return {
     /** Makes a stored file known, or its newest copy where the same bytes are known already. */
-    async add(tenant: string, file: StoredInput, keepMs: number): Promise<InputRecord> {
-      return (await keep(tenant, file.sha256, keepMs, file))!
+    async add(tenant: string, file: StoredInput, keepMs: number): Promise<InputRecord | OverInputQuota> {
+      const row = await keep(tenant, file.sha256, keepMs, file)
+      if (row[0] !== 'over-quota') return recordOf(file.sha256, row)!
+      const [, kept, most] = row
+      const againMs = await nextExpiry(tenant)
+      return { kind: 'over-quota', keptBytes: Number(kept), mostBytes: Number(most), againMs }
     },
 
     /** Keeps a file for at least so long from now; undefined when this tenant has none of that id. */
     async use(tenant: string, id: string, keepMs: number): Promise<InputRecord | undefined> {
-      return keep(tenant, digestOf(id), keepMs)
+      const sha256 = digestOf(id)
+      return recordOf(sha256, await keep(tenant, sha256, keepMs))
     },
 
     async find(tenant: string, id: string): Promise<InputRecord | undefined> {

@@ -83,6 +83,8 @@ export const keyNames = {
   input: 'input:',
   /** zset: `tenant:digest` of the uploaded files by when they expire */
   inputs: 'inputs',
+  /** hash: bytes of uploaded files by tenant */
+  inputBytes: 'input-bytes',
   /** zset: paths of the store that nobody needs any more, by when they may be removed */
   waste: 'waste',
   /** hash: learned seconds of one need */

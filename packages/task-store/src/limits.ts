@@ -25,6 +25,8 @@ export type Limits = {
   readonly maxListed: number
   /** Templates that one tenant may store. */
   readonly maxTemplates: number
+  /** Bytes of uploaded files that one tenant keeps at a time, where its limits say nothing else. */
+  readonly maxInputBytes: number
   /** Tasks of all tenants that ended last and are remembered for operators. */
   readonly maxEnded: number
   /** Of ComfyUI's log lines that are kept with a task. */
@@ -59,6 +61,7 @@ export const defaultLimits: Limits = {
   maxQueued: 100_000,
   maxListed: 10_000,
   maxTemplates: 1_000,
+  maxInputBytes: 10 * 2 ** 30,
   maxEnded: 100,
   maxLogBytes: 65_536,
   quarantineFaults: 3,

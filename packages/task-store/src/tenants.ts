@@ -16,12 +16,13 @@ export const createTenants = ({ redis, keys, run }: StoreDeps) => ({
   /** A tenant's limits and use; undefined when it was never set up. */
   async find(name: string): Promise<Tenant | undefined> {
     const nowMs = await redisNowMs(redis)
-    const [limits, queued, running, generations, spent] = await Promise.all([
+    const [limits, queued, running, generations, spent, inputBytes] = await Promise.all([
       redis.hgetall(keys.tenant(name)),
       redis.hget(keys.queued(), name),
       redis.hget(keys.running(), name),
       redis.zcount(keys.generated(name), nowMs - hourMs + 1, '+inf'),
-      redis.get(keys.spent(name, String(Math.floor(nowMs / dayMs))))
+      redis.get(keys.spent(name, String(Math.floor(nowMs / dayMs)))),
+      redis.hget(keys.inputBytes(), name)
     ])
     if (limits.weight === undefined) return undefined
     return {
@@ -31,7 +32,8 @@ export const createTenants = ({ redis, keys, run }: StoreDeps) => ({
         queued: Number(queued ?? 0),
         running: Number(running ?? 0),
         generationsLastHour: generations,
-        gpuSecondsToday: Number(spent ?? 0)
+        gpuSecondsToday: Number(spent ?? 0),
+        inputBytes: Number(inputBytes ?? 0)
       }
     }
   },

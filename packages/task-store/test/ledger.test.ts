@@ -3,6 +3,7 @@ import type { NodeReport } from '@comfy-balancer/contract/node'
 import { problem } from '@comfy-balancer/contract/problem'
 import t, { type Test } from 'tap'
 import { connect, serverFault } from '../src/connection.ts'
+import type { InputRecord } from '../src/inputs.ts'
 import { createKeys } from '../src/keys.ts'
 import type { Limits } from '../src/limits.ts'
 import type { NewTask } from '../src/new-task.ts'
@@ -722,13 +723,42 @@ t.test('short of memory nothing is accepted, and everything else goes on', async
   t.match(await ledger.tasks.enqueue(aTask()), { kind: 'accepted' })
 })
 
+t.test('a tenant keeps so many bytes of uploads and no more; what is forgotten makes room', async t => {
+  const { ledger, redis, close } = openScratchLedger({ maxInputBytes: 10 })
+  t.teardown(close)
+  const { inputs, tenants } = ledger
+  const file = (letter: string, bytes: number) => ({
+    ...{ sha256: letter.repeat(64), path: letter, bytes, mediaType: 'image/png' }
+  })
+  const bytesOf = async (tenant: string) => (await tenants.find(tenant))?.usage.inputBytes
+  await tenants.setLimits('small', { inputBytes: 4 })
+  await tenants.setLimits('usual', {})
+  t.match(await inputs.add('usual', file('a', 6), 60_000), { path: 'a' })
+  t.match(await inputs.add('usual', file('b', 4), 90_000), { path: 'b' })
+  const over = await inputs.add('usual', file('c', 1), 60_000)
+  t.match(over, { kind: 'over-quota', keptBytes: 10, mostBytes: 10 })
+  t.ok('againMs' in over && over.againMs > 30_000 && over.againMs <= 60_000, 'when the first of them may go')
+  t.match(
+    await inputs.add('usual', { ...file('b', 4), path: 'again' }, 60_000),
+    { path: 'again' },
+    'known bytes are none more'
+  )
+  t.match(await inputs.add('small', file('a', 5), 60_000), { kind: 'over-quota', keptBytes: 0, mostBytes: 4 })
+  t.match(await inputs.add('small', file('a', 4), 60_000), { path: 'a' })
+  t.same([await bytesOf('usual'), await bytesOf('small')], [10, 4])
+  await redis.zadd(`${ledger.prefix}inputs`, 'XX', 1, `usual:${'a'.repeat(64)}`, 1, `small:${'a'.repeat(64)}`)
+  await inputs.forget()
+  t.same([await bytesOf('usual'), await bytesOf('small')], [4, 0])
+  t.match(await inputs.add('usual', file('c', 1), 60_000), { path: 'c' })
+})
+
 t.test('an uploaded file is known by its content, kept longer by use and removed once forgotten', async t => {
   const { ledger, redis, close } = openScratchLedger()
   t.teardown(close)
   const { inputs } = ledger
   const file = (path: string) => ({ sha256: 'a'.repeat(64), path, bytes: 3, mediaType: 'image/png' })
   const id = `input_${'a'.repeat(64)}`
-  const first = await inputs.add('t1', file('p1'), 60_000)
+  const first = (await inputs.add('t1', file('p1'), 60_000)) as InputRecord
   t.match(first, { id, path: 'p1', bytes: 3, mediaType: 'image/png' })
   t.match(await inputs.add('t1', file('p1'), 1), { path: 'p1', expiresMs: first.expiresMs }, 'sent again: the same')
   t.same([await inputs.find('t2', id), await inputs.use('t2', id, 1)], [undefined, undefined], 'of no other tenant')

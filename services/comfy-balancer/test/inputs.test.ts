@@ -107,6 +107,24 @@ t.test('an upload is kept by its content, once, and longer with every use', asyn
   t.equal((await uploaded(png)).id, first.id, 'it may come back')
 })
 
+t.test('uploads and base64 beyond what a tenant may keep are refused, and leave nothing behind', async t => {
+  const { upload, uploaded, post, files } = await open(t, { INPUT_TENANT_BYTES: '1000' })
+  const first = await uploaded(Buffer.alloc(600, 1), 'a.bin')
+  const refused = await upload(Buffer.alloc(600, 2), 'b.bin')
+  t.match(
+    [refused.status, await refused.json()],
+    [429, { code: 'quota-exceeded', detail: /600 bytes.*600 more.*1000/ }]
+  )
+  t.ok(Number(refused.headers.get('retry-after')) > 6 * 86_400, 'none goes before it has expired')
+  const large = await upload(Buffer.alloc(1_001, 3), 'c.bin')
+  t.match([large.status, await large.json()], [413, { code: 'payload-too-large', detail: /1001 bytes.*1000/ }])
+  const base64 = Buffer.alloc(500, 4).toString('base64')
+  const inputs = { 'd.bin': { base64 } }
+  t.equal((await post({ prompt: loading('d.bin'), inputs })).status, 429)
+  t.equal((await uploaded(Buffer.alloc(600, 1), 'a.bin')).id, first.id, 'the same bytes again are none more')
+  t.equal(files().length, 2, 'the copy that was replaced may still be read')
+})
+
 t.test('a file is what its bytes say; what they do not tell is taken as data', async t => {
   const { uploaded } = await open(t)
   const cases: [Buffer, string, string][] = [

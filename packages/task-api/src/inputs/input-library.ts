@@ -1,5 +1,5 @@
 import { Refusal } from '@comfy-balancer/service-kit/problems'
-import type { InputRecord, StoredInput } from '@comfy-balancer/task-store/inputs'
+import type { InputRecord, OverInputQuota, StoredInput } from '@comfy-balancer/task-store/inputs'
 import type { Ledger } from '@comfy-balancer/task-store/ledger'
 import { fromLedger } from '../ledger-errors.ts'
 import { type CallersFile, createInspectedBody } from './inspected-body.ts'
@@ -59,7 +59,9 @@ export const createInputLibrary = ({ ledger, files, limits }: InputLibraryDeps) 
   /** Makes a stored file known under its content, for its usual time or longer. */
   async keep(tenant: string, stored: StoredInput, atLeastMs = 0): Promise<InputRecord> {
     try {
-      return await fromLedger(ledger.inputs.add(tenant, stored, Math.max(limits.keepMs, atLeastMs)))
+      const kept = await fromLedger(ledger.inputs.add(tenant, stored, Math.max(limits.keepMs, atLeastMs)))
+      if ('kind' in kept) throw overQuota(stored.bytes, kept)
+      return kept
     } catch (error) {
       await files.remove(stored.path).catch(() => undefined)
       throw error
@@ -82,6 +84,18 @@ export const createInputLibrary = ({ ledger, files, limits }: InputLibraryDeps) 
     }
   }
 })
+
+const overQuota = (bytes: number, { keptBytes, mostBytes, againMs }: OverInputQuota): Refusal =>
+  bytes > mostBytes
+    ? new Refusal(
+        'payload-too-large',
+        `the file has ${bytes} bytes; all of your uploads together may have ${mostBytes}`
+      )
+    : new Refusal(
+        'quota-exceeded',
+        `your uploads have ${keptBytes} bytes, and ${bytes} more would be beyond ${mostBytes}; each is forgotten some time after its last use`,
+        { retryAfterSeconds: againMs / 1_000 }
+      )
 
 const flawed = (pointer: string, detail: string): Refusal =>
   new Refusal('input-invalid', detail, { errors: [{ pointer, code: 'input-invalid', detail }] })

@@ -29,7 +29,8 @@ export const usage = `use: npm run keys -- create --tenant <name> --scopes <scop
                     revoke <id>
                     rotate <id> [--overlap 24h]      makes a successor; the old key works on for the overlap
                     limits --tenant <name> [--per-minute 600] [--per-hour 50] [--max-queued 1000] [--max-running 4]
-                           [--gpu-seconds-per-day 3600] [--weight 2]      none as a value: no limit
+                           [--gpu-seconds-per-day 3600] [--input-bytes 1000000000] [--weight 2]
+                           none as a value: no limit; of input-bytes what INPUT_TENANT_BYTES says
 scopes: ${scopes.join(', ')}`
 
 const limitFlags = {
@@ -38,6 +39,7 @@ const limitFlags = {
   'max-queued': 'maxQueued',
   'max-running': 'maxRunning',
   'gpu-seconds-per-day': 'gpuSecondsPerDay',
+  'input-bytes': 'inputBytes',
   weight: 'weight'
 } as const satisfies Readonly<Record<string, keyof TenantLimits>>
 

@@ -37,6 +37,7 @@ export const describeTenant = ({ name, limits, usage }: Tenant): string => {
     ['queued', limits.maxQueued, usage.queued],
     ['running', limits.maxRunning, usage.running],
     ['GPU-seconds per day', limits.gpuSecondsPerDay, usage.gpuSecondsToday],
+    ['bytes of uploads', limits.inputBytes, usage.inputBytes],
     ['weight', limits.weight]
   ] as const
   return [
