@@ -23,6 +23,8 @@ export const taskApiConfig = {
   }),
   DENIED_CLASSES: Type.String({
     default: '',
+    pattern: '^(\\s*|[^,]*[A-Za-z0-9][^,]*(,[^,]*[A-Za-z0-9][^,]*)*)$',
+    rule: 'must be class names, comma-separated',
     description:
       'Class names that no workflow may use, comma-separated: such as write models or run what they are given'
   }),
