@@ -92,7 +92,7 @@ const welcome = (fleet: Fleet, redis: ProvidedRedis, logdyUrl: string | undefine
       ? [
           'API keys are asked for (AUTH_MODE=keys). One for you, in another terminal:',
           '',
-          '  KEY=$(npm run --silent keys -- create --tenant me --scopes tasks:read,tasks:write,workflows:raw)',
+          '  KEY=$(npm run --silent keys -- create --tenant me --scopes tasks:read,tasks:write,templates:write,workflows:raw)',
           ''
         ]
       : []),

@@ -110,7 +110,10 @@ export const placeOf = (error: SchemaError, context = 'body'): ProblemPlace => {
   return {
     pointer: inBody ? pointer : `/${context}${pointer}`,
     code: error.keyword,
-    detail: `${inBody ? '' : `${context} `}${describe(error, field, pointer || 'the body')}`
+    detail:
+      context === 'querystring' && field !== undefined
+        ? describeQuery(error, field)
+        : `${inBody ? '' : `${context} `}${describe(error, field, pointer || 'the body')}`
   }
 }
 
@@ -121,10 +124,22 @@ const missingOrUnknown = (error: SchemaError): string | undefined => {
 }
 
 const describe = (error: SchemaError, field: string | undefined, where: string): string => {
-  if (error.keyword === 'additionalProperties') return `${where} is an unknown field`
+  if (error.keyword === 'additionalProperties') return `${where} is an unknown field${knownIn(error)}`
   if (error.keyword === 'required') return `${where} is missing`
   if (error.keyword === 'enum') return `${where} must be one of ${(error.params.allowedValues as unknown[]).join(', ')}`
   return `${field ?? where} ${error.message}`
+}
+
+const describeQuery = (error: SchemaError, field: string): string =>
+  error.keyword === 'required'
+    ? `the query parameter ${field} is missing`
+    : `${field} is a query parameter that is unknown here${knownIn(error)}`
+
+/** The fields that would be known instead, where the validator tells them. */
+const knownIn = (error: SchemaError): string => {
+  const { properties = {} } = (error as { parentSchema?: { properties?: object } }).parentSchema ?? {}
+  const names = Object.keys(properties)
+  return names.length === 0 ? '' : `; known are ${names.join(', ')}`
 }
 
 const escapePointer = (text: string): string => text.replaceAll('~', '~0').replaceAll('/', '~1')

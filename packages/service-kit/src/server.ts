@@ -60,7 +60,9 @@ export const createServer = async ({ logger, config, info, access, metrics }: Se
     routerOptions: { maxParamLength: 256 },
     requestIdHeader: false,
     genReqId: request => acceptedId(request.headers['x-request-id']) ?? uuidv7(),
-    ajv: { customOptions: { removeAdditional: false, coerceTypes: false, useDefaults: true, allErrors: true } },
+    ajv: {
+      customOptions: { removeAdditional: false, coerceTypes: false, useDefaults: true, allErrors: true, verbose: true }
+    },
     frameworkErrors: (error, request, reply) => {
       reply.header('x-request-id', request.id)
       answerError(error, request as FastifyRequest, reply as unknown as FastifyReply)

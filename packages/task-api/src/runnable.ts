@@ -50,7 +50,7 @@ const fromTemplate = async (
 ): Promise<Runnable> => {
   if (shot.body.prompt) throw refused('/prompt', 'either-or', 'stands beside template: send one of the two')
   const template = await fromLedger(deps.templates.find(tenant, name))
-  if (!template) throw refused('/template', 'unknown-template', `names ${name}, which there is no template of`)
+  if (!template) throw refused('/template', 'unknown-template', `names ${name}, but there is no such template`)
   const { text, seeds, inputs, origins } = fillIn(template, shot, deps.exactText)
   const { output_config } = template.content
   const count = shot.body.count ?? (output_config?.quantity === 1 ? undefined : output_config?.quantity)

@@ -80,15 +80,17 @@ const inWorkflows = (): HostileCase[] => [
     ...missing(`the input file ${image}`, { ...smallPrompt, '1': { class_type: 'LoadImage', inputs: { image } } }),
     code: 'workflow-invalid'
   })),
-  ...names.map(name =>
-    missing(`the model ${JSON.stringify(name)}`, {
-      ...smallPrompt,
-      '2': { class_type: 'CheckpointLoaderSimple', inputs: { ckpt_name: name } },
-      '3': { class_type: 'VAEDecode', inputs: { samples: ['4', 0], vae: ['2', 2] } },
-      '4': { class_type: 'EmptyLatentImage', inputs: { width: 64, height: 64, batch_size: 1 } },
-      '8': { class_type: 'SaveImage', inputs: { images: ['3', 0], filename_prefix: 'x' } }
-    })
-  )
+  ...names
+    .filter(name => !/ \[(output|temp)\]$/.test(name))
+    .map(name =>
+      missing(`the model ${JSON.stringify(name)}`, {
+        ...smallPrompt,
+        '2': { class_type: 'CheckpointLoaderSimple', inputs: { ckpt_name: name } },
+        '3': { class_type: 'VAEDecode', inputs: { samples: ['4', 0], vae: ['2', 2] } },
+        '4': { class_type: 'EmptyLatentImage', inputs: { width: 64, height: 64, batch_size: 1 } },
+        '8': { class_type: 'SaveImage', inputs: { images: ['3', 0], filename_prefix: 'x' } }
+      })
+    )
 ]
 
 /** Names where a service expects an id, a file or a model. `task` is one that is there. */
