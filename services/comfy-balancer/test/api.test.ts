@@ -335,6 +335,10 @@ t.test('the events of a group are those of its tasks, resume in each of them, an
     ['task.queued', 'task.cancelled']
   )
   t.equal(seen.length, 18 + 1 + 2, 'nothing twice')
+  for (const path of [group.links.events, `/api/v1/tasks/${ids[0]}/events`, '/api/v1/fleet/events']) {
+    const { status, headers } = await fetch(url + path, { method: 'HEAD' })
+    t.match([status, headers.get('content-type')], [200, /^text\/event-stream/], `${path}: the headers alone`)
+  }
   for (const wrong of ['1', '1x21', '1x19.', '.', 'x20', '1x20.1', '99999999999x20']) {
     const answer = await resume(wrong)
     t.match([answer.status, await answer.json()], [400, { errors: [{ pointer: '/headers/last-event-id' }] }], wrong)

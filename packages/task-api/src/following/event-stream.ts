@@ -1,10 +1,12 @@
 import type { ServerResponse } from 'node:http'
 import type { TaskEvent } from '@comfy-balancer/contract/event'
+import { beginEventStream } from '@comfy-balancer/service-kit/event-stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { createBufferRoom } from './buffer-room.ts'
 import type { FeedReader } from './task-feed.ts'
 
 const commentMs = 15_000
+const retryMs = 1_000
 
 /** A response whose reader is sent events until it is closed; `id` names an event that changes a state. */
 export type EventStream = Pick<FeedReader, 'glance' | 'room'> & {
@@ -17,20 +19,13 @@ export const answerEvents = async (
   reply: FastifyReply,
   tell: (stream: EventStream, signal: AbortSignal) => Promise<unknown>
 ): Promise<FastifyReply> => {
+  const response = beginEventStream(request, reply, retryMs)
+  if (!response) return reply
   const abort = new AbortController()
   const done = request.server.openStreams.add(() => abort.abort())
-  reply.raw.once('close', () => abort.abort())
+  response.once('close', () => abort.abort())
   request.isHeld = true
-  reply.hijack()
-  reply.raw.writeHead(200, {
-    'content-type': 'text/event-stream; charset=utf-8',
-    'cache-control': 'no-store',
-    'x-accel-buffering': 'no',
-    'x-content-type-options': 'nosniff',
-    'x-request-id': request.id
-  })
-  reply.raw.write('retry: 1000\n\n')
-  const { stop, ...stream } = streamTo(reply.raw)
+  const { stop, ...stream } = streamTo(response)
   try {
     await tell(stream, abort.signal)
   } catch (err) {
@@ -38,7 +33,7 @@ export const answerEvents = async (
   } finally {
     stop()
     done()
-    reply.raw.end()
+    response.end()
   }
   return reply
 }
