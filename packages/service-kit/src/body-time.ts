@@ -17,6 +17,14 @@ export const limitBodyTime = (app: FastifyInstance, usualMs: number, answer: (so
     if (!hasBody(request)) return
     const late = () => (reply.raw.headersSent ? request.raw.destroy() : answer(request.raw.socket))
     const timer = setTimeout(late, request.routeOptions.config.bodyMs ?? usualMs)
-    for (const event of ['end', 'close']) request.raw.once(event, () => clearTimeout(timer))
+    const { raw } = request
+    const { socket } = raw
+    // A body that nobody reads neither ends nor closes: only its socket tells that it is over.
+    const over = () => {
+      clearTimeout(timer)
+      socket.off('close', over)
+    }
+    raw.once('end', over).once('close', over)
+    socket.once('close', over)
   })
 }

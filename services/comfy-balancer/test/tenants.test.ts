@@ -191,6 +191,26 @@ t.test('each endpoint names the query parameters that it does not take', async t
   }
 })
 
+t.test('each endpoint that takes a body refuses one that is too large or of another kind', async t => {
+  const { url, key } = await open(t)
+  const { headers } = await key('pmc', ['admin'])
+  const large = Buffer.alloc(65 * 2 ** 20, ' ')
+  for (const endpoint of all.filter(({ schema }) => schema.body)) {
+    const { method, schema } = endpoint
+    const type = schema.consumes ? 'multipart/form-data; boundary=x' : 'application/json'
+    for (const [status, code, body, sent] of [
+      [413, 'payload-too-large', large, type],
+      [415, 'unsupported-media-type', '{}', 'text/plain'],
+      [415, 'unsupported-media-type', 'a=b', 'application/x-www-form-urlencoded']
+    ] as const) {
+      const answer = await fetch(url + addressOf(endpoint, someParams), {
+        ...{ method, body, headers: { ...headers, 'content-type': sent } }
+      })
+      t.match([answer.status, await answer.json()], [status, { code }], `${schema.operationId}: ${sent}`)
+    }
+  }
+})
+
 t.test('a workflow of one’s own needs workflows:raw', async t => {
   const { key, post } = await open(t)
   const templatesOnly = await key('pmc', ['tasks:read', 'tasks:write'])
