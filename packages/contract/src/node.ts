@@ -24,6 +24,23 @@ export const Gpu = named(
   })
 )
 
+export const careStates = ['starting', 'warming-up', 'well', 'stopping', 'failed'] as const
+export type CareState = (typeof careStates)[number]
+
+/** How a ComfyUI fares that its comfy-service starts, stops and warms up. It is given tasks only while it is well. */
+export type ComfyUiCare = Static<typeof ComfyUiCare>
+export const ComfyUiCare = named(
+  'ComfyUiCare',
+  Type.Object({
+    owned: Type.Boolean({ description: 'Whether comfy-service starts it, so that it can also restart it' }),
+    state: Type.Unsafe<CareState>(
+      Type.String({ enum: [...careStates], description: 'failed: its warm-up workflow did; it waits to be restarted' })
+    ),
+    reason: nullable(Type.String({ description: 'Why it is not well, in words' })),
+    restarts: Type.Integer({ description: 'How often it was restarted since comfy-service began' })
+  })
+)
+
 /** ComfyUI as its comfy-service sees it. `foreign` counts prompts that are not ours. */
 export type ComfyUiHealth = Static<typeof ComfyUiHealth>
 export const ComfyUiHealth = named(
@@ -32,7 +49,8 @@ export const ComfyUiHealth = named(
     up: Type.Boolean(),
     version: nullable(Type.String()),
     queueRemaining: Type.Integer(),
-    foreign: Type.Integer()
+    foreign: Type.Integer(),
+    care: Type.Optional(ref(ComfyUiCare))
   })
 )
 
@@ -87,6 +105,7 @@ export const Node = named(
         times: Type.Integer({ description: 'How often in a row it came to this' })
       })
     ),
+    restarting: Type.Boolean({ description: 'Its ComfyUI is to be restarted, and has not been yet' }),
     lastHeartbeatAt: nullable(Instant)
   })
 )

@@ -13,6 +13,7 @@ export const problemTable = {
   'method-not-allowed': { status: 405, title: 'This address does not take that method' },
   'request-too-slow': { status: 408, title: 'The request took too long to arrive' },
   'task-already-finished': { status: 409, title: 'The task has already finished' },
+  'comfyui-not-owned': { status: 409, title: 'Nobody here can restart this ComfyUI' },
   gone: { status: 410, title: 'The task is past its retention' },
   'payload-too-large': { status: 413, title: 'The request is too large' },
   'unsupported-media-type': { status: 415, title: 'The request body is of a kind that is not taken here' },

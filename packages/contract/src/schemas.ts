@@ -4,7 +4,7 @@ import { GenerateRequest, ShotRequest } from './generate.ts'
 import { Group, GroupCounts } from './group.ts'
 import { InputSource, UploadedInput } from './input.ts'
 import { Lora } from './lora.ts'
-import { ComfyUiHealth, Fleet, Gpu, HostLoad, Node, NodeList, NodeReport } from './node.ts'
+import { ComfyUiCare, ComfyUiHealth, Fleet, Gpu, HostLoad, Node, NodeList, NodeReport } from './node.ts'
 import { Health } from './probe.ts'
 import { Problem } from './problem.ts'
 import { QuarantinedWorkflow, QuarantineList } from './quarantine.ts'
@@ -65,6 +65,7 @@ export const schemas = [
   ShotRequest,
   GenerateRequest,
   Gpu,
+  ComfyUiCare,
   ComfyUiHealth,
   HostLoad,
   NodeReport,

@@ -128,6 +128,7 @@ const labelsOf = (node: NodeRecord): Record<string, string> => {
 const isWilling = (node: NodeRecord, nowMs: number): boolean =>
   node.intent === 'ready' &&
   !node.isDrained &&
+  node.restart === undefined &&
   node.quarantinedUntilMs <= nowMs &&
   node.report.comfyui.up &&
   node.report.comfyui.foreign === 0

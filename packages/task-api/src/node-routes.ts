@@ -1,5 +1,6 @@
+import { randomUUID } from 'node:crypto'
 import { getFleet } from '@comfy-balancer/contract/endpoints/fleet'
-import { drainNode, getNode, listNodes, resumeNode } from '@comfy-balancer/contract/endpoints/nodes'
+import { drainNode, getNode, listNodes, restartNode, resumeNode } from '@comfy-balancer/contract/endpoints/nodes'
 import { type Node, nodeStates } from '@comfy-balancer/contract/node'
 import type { Capability } from '@comfy-balancer/domain/capability'
 import type { Caller } from '@comfy-balancer/service-kit/caller'
@@ -51,6 +52,20 @@ export const nodeRoutes = (app: App, { ledger, capabilityOf, self }: NodeApiDeps
       return show(id, request.caller)
     })
   }
+
+  route(app, restartNode, async request => {
+    const id = idOf(request.params.id)
+    const node = await fromLedger(ledger.nodes.find(id))
+    if (node && !node.report.comfyui.care?.owned) {
+      throw new Refusal(
+        'comfyui-not-owned',
+        `The comfy-service of ${id} did not start its ComfyUI: set COMFYUI_COMMAND there, or drain the node and restart it yourself`
+      )
+    }
+    if (await fromLedger(ledger.nodes.wishRestart(id, randomUUID())))
+      request.log.info({ nodeId: id }, 'restart of comfyui wished')
+    return show(id, request.caller)
+  })
 
   route(app, getFleet, async ({ caller }) => {
     const [{ nodes, nowMs }, backlog, oldestMs, queuedByModel] = await fromLedger(

@@ -23,13 +23,16 @@ export const viewNode = (
     node.quarantinedUntilMs > nowMs
       ? { until: new Date(node.quarantinedUntilMs).toISOString(), times: node.quarantines }
       : null,
+  restarting: node.restart !== undefined,
   attempt: node.slot ? { task: node.slot.task, progress: node.report.progress } : null,
   lastHeartbeatAt: node.lastBeatMs > 0 ? new Date(node.lastBeatMs).toISOString() : null
 })
 
-/** `down` covers both a silent comfy-service and a ComfyUI that it cannot reach. */
+/** `down` covers a silent comfy-service, a ComfyUI that it cannot reach and one that failed its warm-up. */
 export const stateOf = (ledger: Ledger, node: NodeRecord, nowMs: number): NodeState => {
-  if (!ledger.nodes.isAlive(node, nowMs) || !node.report.comfyui.up) return 'down'
+  const { up, care } = node.report.comfyui
+  if (!ledger.nodes.isAlive(node, nowMs) || !up || care?.state === 'failed') return 'down'
   if (node.quarantinedUntilMs > nowMs) return 'quarantined'
-  return node.isDrained || node.intent === 'draining' ? 'draining' : 'ready'
+  const isLeaving = node.isDrained || node.restart !== undefined || node.intent === 'draining'
+  return isLeaving ? 'draining' : 'ready'
 }

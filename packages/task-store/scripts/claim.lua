@@ -3,11 +3,11 @@
 -- Returns 'claimed' | 'stale-node' | 'not-ready' | 'occupied' | 'not-queued' | 'at-cap'
 -- Replay-safe by the nonce: the slot that holds it is its claim, and once that attempt has ended it claims nothing more (of the latest 15).
 local node, id, nonce = K.node .. ARGV[1], ARGV[3], ARGV[4]
-local n = redis.call('HMGET', node, 'epoch', 'slotToken', 'intent', 'quarantinedUntilMs', 'drained')
+local n = redis.call('HMGET', node, 'epoch', 'slotToken', 'intent', 'quarantinedUntilMs', 'drained', 'restart')
 if n[1] ~= ARGV[2] then return 'stale-node' end
 if n[2] == nonce then return 'claimed' end
 local beat = tonumber(redis.call('ZSCORE', K.nodes, ARGV[1]) or '0')
-if n[3] ~= 'ready' or n[5] or tonumber(n[4] or '0') > now or now - beat >= L.aliveMs then return 'not-ready' end
+if n[3] ~= 'ready' or n[5] or n[6] or tonumber(n[4] or '0') > now or now - beat >= L.aliveMs then return 'not-ready' end
 if n[2] then return 'occupied' end
 local task = K.task .. id
 local t = redis.call('HMGET', task, 'state', 'tenant', 'timeoutMs', 'deadlineMs', 'nonces')

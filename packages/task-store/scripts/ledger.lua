@@ -201,6 +201,7 @@ local function node_fault(node)
   local pause = math.min(L.quarantineMs * (times + 1), L.maxQuarantineMs)
   redis.call('HSET', key, 'faults', 0, 'quarantines', times + 1, 'quarantinedUntilMs', now + pause)
   redis.call('ZADD', K.quarantined, now + pause, node)
+  redis.call('HINCRBY', K.counters, 'nodeQuarantines', 1)
   return pause
 end
 

@@ -51,7 +51,7 @@ export const keyNames = {
   running: 'running',
   /** hash: waiting tasks by tenant */
   queued: 'queued',
-  /** hash: totals by state, of failures also by code (`failed:<code>`), last sweep */
+  /** hash: totals by state, of failures also by code (`failed:<code>`), quarantines of nodes, last sweep */
   counters: 'counters',
   /** zset: node → end of its slot */
   slots: 'slots',

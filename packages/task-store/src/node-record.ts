@@ -35,6 +35,8 @@ export type NodeRecord = {
   readonly quarantines: number
   /** An operator took it out of dispatch. */
   readonly isDrained: boolean
+  /** An operator wants its ComfyUI restarted: this wish is not fulfilled yet. */
+  readonly restart: string | undefined
   readonly slot: Slot | undefined
   /** Its last heartbeat; a node known to be gone counts as silent at once. */
   readonly lastBeatMs: number
@@ -62,6 +64,7 @@ export const readNodeRow = ([id, beatMs, row, held]: NodeRow): NodeRecord[] => {
       quarantinedUntilMs: Number(hash.quarantinedUntilMs ?? 0),
       quarantines: Number(hash.quarantines ?? 0),
       isDrained: hash.drained === '1',
+      restart: hash.restart,
       slot: slotOf(hash, held),
       lastBeatMs: Number(beatMs)
     }

@@ -35,6 +35,8 @@ export type TaskAssignment = {
 /** What a heartbeat is answered with. */
 export type Order =
   | { readonly kind: 'run'; readonly assignment: TaskAssignment }
+  /** Nothing to run, and somebody wants its ComfyUI restarted: this wish holds until it is told as fulfilled. */
+  | { readonly kind: 'restart'; readonly wish: string }
   | { readonly kind: 'ok' | 'cancel' | 'lost' | 'idle' | 'stale-node' }
 
 const catalogs = TypeCompiler.Compile(Catalog)
@@ -78,7 +80,8 @@ export const createNodes = ({ redis, keys, run, limits }: StoreDeps) => {
       token: string | undefined
     ): Promise<Order> {
       const answer = (await run('heartbeat', id, epoch, JSON.stringify(report), intent, token ?? '')) as OrderReply
-      return answer[0] === 'run' ? { kind: 'run', assignment: readAssignment(answer) } : { kind: answer[0] }
+      if (answer[0] === 'run') return { kind: 'run', assignment: readAssignment(answer) }
+      return answer[0] === 'restart' ? { kind: 'restart', wish: answer[1] } : { kind: answer[0] }
     },
 
     /** The node's process is gone: ends its slot now. Answers the task that went back to its queue, if one did. */
@@ -89,7 +92,17 @@ export const createNodes = ({ redis, keys, run, limits }: StoreDeps) => {
 
     /** Takes a node out of dispatch, or puts it back. False when it is not known. */
     async drain(id: string, isDrained: boolean): Promise<boolean> {
-      return (await run('drain', id, isDrained ? 1 : 0)) === 'ok'
+      return (await run('drain', id, isDrained ? 'drain' : 'resume', '')) === 'ok'
+    },
+
+    /** Wishes that a node restarts its ComfyUI; until it has, it is given nothing. False when it is not known. */
+    async wishRestart(id: string, wish: string): Promise<boolean> {
+      return (await run('drain', id, 'restart', wish)) === 'ok'
+    },
+
+    /** The node has done so; another wish than this one still holds. */
+    async restarted(id: string, wish: string): Promise<void> {
+      await run('drain', id, 'restarted', wish)
     },
 
     /** Every node of the last day, and the ledger's time. */
@@ -129,7 +142,8 @@ export const createNodes = ({ redis, keys, run, limits }: StoreDeps) => {
 }
 
 type OrderReply =
-  | [Exclude<Order['kind'], 'run'>]
+  | [Exclude<Order['kind'], 'run' | 'restart'>]
+  | ['restart', wish: string]
   | ['run', id: string, token: string, hash: string[], body: string | null, need: string | null]
 
 const readAssignment = ([, id, token, hash, body, need]: Extract<

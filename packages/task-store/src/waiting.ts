@@ -24,6 +24,8 @@ export type Backlog = {
   readonly finished: Readonly<Record<string, number>>
   /** Failed tasks by the code of their problem. */
   readonly failedByCode: Readonly<Record<string, number>>
+  /** How often any node was left alone since the ledger began. */
+  readonly nodeQuarantines: number
 }
 
 /** The tasks of one tenant that wait with the same need; `foremostMs` is when the first in line was accepted. */
@@ -185,14 +187,15 @@ export const createWaiting = ({ redis, keys, run }: StoreDeps) => {
         redis.hgetall(keys.running()),
         redis.hgetall(keys.counters())
       ])
-      const { lastSweepMs: _, guardedMs: __, memoryFull: ___, ...ended } = counters
+      const { lastSweepMs: _, guardedMs: __, memoryFull: ___, nodeQuarantines, ...ended } = counters
       const isByCode = (name: string) => name.startsWith(failedBy)
       return {
         queuedByTenant: numbers(queued),
         delayed,
         running: Object.values(running).reduce((sum, count) => sum + Number(count), 0),
         finished: numbers(ended, name => !isByCode(name)),
-        failedByCode: numbers(ended, isByCode, name => name.slice(failedBy.length))
+        failedByCode: numbers(ended, isByCode, name => name.slice(failedBy.length)),
+        nodeQuarantines: Number(nodeQuarantines ?? 0)
       }
     }
   }

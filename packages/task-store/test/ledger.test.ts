@@ -140,7 +140,8 @@ t.test('a task goes from acceptance to its result, one version and one journal e
     delayed: 0,
     running: 0,
     finished: { succeeded: 1 },
-    failedByCode: {}
+    failedByCode: {},
+    nodeQuarantines: 0
   })
 })
 
@@ -195,7 +196,8 @@ t.test('every script that is sent again after its reply was lost ends in the sam
     delayed: 0,
     running: 0,
     finished: { succeeded: 1 },
-    failedByCode: {}
+    failedByCode: {},
+    nodeQuarantines: 0
   })
   const other = await enqueue(ledger)
   for (const _ of [1, 2]) t.equal(await ledger.tasks.cancel(other, 'default'), _ === 1 ? 'cancelled' : 'cancelled')
@@ -707,6 +709,36 @@ t.test('a drained node gets nothing until it is resumed, also after a restart', 
   t.equal(await claim(ledger, id, 'n1', 'x', 'e2'), 'claimed')
   t.notOk(await ledger.nodes.drain('unknown', true))
 })
+
+t.test(
+  'a node that shall restart its ComfyUI gets nothing, is told so when its slot is empty, and is told once',
+  async t => {
+    const ledger = open(t)
+    await register(ledger, 'n1')
+    const [id, next] = [await enqueue(ledger), await enqueue(ledger)]
+    const beat = (token?: string) => ledger.nodes.heartbeat('n1', 'e1', aReport(), 'ready', token)
+    t.equal(await claim(ledger, id), 'claimed')
+    for (const _ of [1, 2]) t.ok(await ledger.nodes.wishRestart('n1', 'w1'))
+    t.match(await beat('token-1'), { kind: 'ok' }, 'what runs goes on')
+    await ledger.attempts.complete(id, 'token-1', [], spent)
+    t.equal(await claim(ledger, next, 'n1', 'token-2'), 'not-ready')
+    t.same(await beat(), { kind: 'restart', wish: 'w1' })
+    await ledger.nodes.restarted('n1', 'another')
+    t.equal((await ledger.nodes.find('n1'))?.restart, 'w1')
+    await ledger.nodes.restarted('n1', 'w1')
+    await ledger.nodes.wishRestart('n1', 'w1')
+    t.same(await beat(), { kind: 'idle' }, 'a wish that comes late is fulfilled already')
+    t.equal(await claim(ledger, next, 'n1', 'token-2'), 'claimed')
+    await ledger.nodes.drain('n1', true)
+    await ledger.nodes.wishRestart('n1', 'w2')
+    await ledger.nodes.restarted('n1', 'w2')
+    t.match(await ledger.nodes.find('n1'), { isDrained: true, restart: undefined }, 'a drained node stays drained')
+    await ledger.nodes.wishRestart('n1', 'w3')
+    await ledger.nodes.drain('n1', false)
+    t.match(await ledger.nodes.find('n1'), { isDrained: false, restart: undefined }, 'resume takes both back')
+    t.notOk(await ledger.nodes.wishRestart('unknown', 'w'))
+  }
+)
 
 t.test('short of memory nothing is accepted, and everything else goes on', async t => {
   const ledger = open(t, { maxMemoryShare: 1e-9 })

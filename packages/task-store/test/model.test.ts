@@ -30,7 +30,7 @@ const everyAnswer = Object.entries({
   enqueue: ['accepted', 'replayed', 'key-reused', 'queue-full', 'workflow-quarantined', 'over-quota'],
   cancel: ['cancelled', 'not-found'],
   look: ['waiting+tenants+tasks'],
-  beat: ['run', 'ok', 'cancel', 'lost', 'idle', 'stale-node'],
+  beat: ['run', 'ok', 'cancel', 'lost', 'idle', 'restart', 'stale-node'],
   claim: ['claimed', 'stale-node', 'not-ready', 'occupied', 'not-queued', 'at-cap'],
   start: fenced,
   output: fenced,
@@ -42,6 +42,8 @@ const everyAnswer = Object.entries({
   suspect: ['recovered', 'nothing'],
   limit: ['nothing'],
   drain: ['true', 'false'],
+  restart: ['true', 'false'],
+  restarted: ['nothing'],
   pardon: ['true', 'false'],
   sweep: ['recovered', 'requeued', 'expired', 'timedOut', 'heldBack']
 }).flatMap(([command, answers]) => answers.map(answer => `${command} ${answer}`))
@@ -83,7 +85,7 @@ t.test('in a cluster every script keeps to the slot of its hash tag', async t =>
   t.teardown(server.stop)
   const held = openHeldLedger(limits, server.url)
   t.teardown(held.close)
-  const { difference, answers } = await compare(held, 40)
+  const { difference, answers } = await compare(held, 80)
   t.equal(difference, 'none')
   const commands = new Set([...answers.keys()].map(name => name.split(' ', 1)[0]!))
   t.same(commands, new Set(everyAnswer.map(name => name.split(' ', 1)[0]!)), 'every command was sent')

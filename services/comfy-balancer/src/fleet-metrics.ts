@@ -96,6 +96,10 @@ const createWorkGauges = (metrics: Metrics) => {
     name: 'comfy_workflows_quarantined',
     help: 'Workflows that are refused because they took ComfyUI down on several nodes'
   })
+  const quarantines = metrics.counter({
+    name: 'comfy_node_quarantines_total',
+    help: 'Times that a node was left alone because its attempts failed in a row, since the ledger began'
+  })
   return (backlog: Backlog, oldest: ReadonlyMap<string, number>, nowMs: number, refused: number): void => {
     const queued = Object.values(backlog.queuedByTenant).reduce((sum, count) => sum + count, 0)
     for (const [state, count] of Object.entries({ queued, delayed: backlog.delayed, running: backlog.running }))
@@ -111,5 +115,7 @@ const createWorkGauges = (metrics: Metrics) => {
     failed.reset()
     for (const code of failureCodes) failed.inc({ code }, backlog.failedByCode[code] ?? 0)
     quarantined.set(refused)
+    quarantines.reset()
+    quarantines.inc(backlog.nodeQuarantines)
   }
 }

@@ -3,7 +3,7 @@ import { getFleet, liftQuarantine, listQuarantine, watchFleet } from './fleet.ts
 import { followGroup, followTask, openSocket } from './following.ts'
 import { cancelGroup, getGroup } from './groups.ts'
 import { uploadInput } from './inputs.ts'
-import { drainNode, getNode, listNodes, resumeNode } from './nodes.ts'
+import { drainNode, getNode, listNodes, restartNode, resumeNode } from './nodes.ts'
 import { livez, readyz } from './probes.ts'
 import { endSession, getSession, openSession } from './session.ts'
 import { cancelTask, generate, getOutput, getTask, getTaskLogs, getTaskTimeline, listTasks } from './tasks.ts'
@@ -38,6 +38,7 @@ export const endpoints: readonly Endpoint[] = [
   getNode,
   drainNode,
   resumeNode,
+  restartNode,
   getFleet,
   watchFleet,
   listQuarantine,

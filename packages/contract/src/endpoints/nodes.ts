@@ -54,3 +54,17 @@ export const resumeNode = {
     response: { 200: ref(Node), ...problems }
   }
 } as const satisfies Endpoint
+
+export const restartNode = {
+  method: 'POST',
+  url: '/api/v1/nodes/:id/restart',
+  scope: 'nodes:write',
+  schema: {
+    operationId: 'restartNode',
+    summary:
+      'Restart the ComfyUI of a node when it has finished what it runs; it comes back by itself. Needs COMFYUI_COMMAND there',
+    tags: ['nodes'],
+    params: Type.Object({ id: NodeId }),
+    response: { 202: ref(Node), ...problems }
+  }
+} as const satisfies Endpoint

@@ -60,7 +60,11 @@ export const claim = (
 }
 
 const isReady = (ledger: LedgerModel, node: ModelNode, nowMs: number): boolean =>
-  node.intent === 'ready' && !node.isDrained && node.quarantinedUntilMs <= nowMs && isAlive(ledger, node, nowMs)
+  node.intent === 'ready' &&
+  !node.isDrained &&
+  node.restart === undefined &&
+  node.quarantinedUntilMs <= nowMs &&
+  isAlive(ledger, node, nowMs)
 
 /** Fair queueing: the tenant pays what is predicted. The fleet's virtual time follows tasks that were taken in their turn. */
 const charged = (ledger: LedgerModel, tenant: string, seconds: number, overtakes: readonly string[]): LedgerModel => {

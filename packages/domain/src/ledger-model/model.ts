@@ -82,6 +82,9 @@ export type ModelNode = {
   /** Its last sign of life. */
   readonly beatMs: number
   readonly isDrained: boolean
+  /** The wish to restart its ComfyUI that holds, and the one that was fulfilled last. */
+  readonly restart: string | undefined
+  readonly restarted: string | undefined
   /** Attempts that it failed in a row since it was last left alone, and how often that was. */
   readonly faults: number
   readonly quarantines: number
@@ -107,6 +110,8 @@ export type LedgerModel = {
   readonly overtaken: ReadonlyMap<string, number>
   readonly lastSweepMs: number
   readonly guardedMs: number
+  /** How often any node was left alone. */
+  readonly nodeQuarantines: number
   readonly tenants: ReadonlyMap<string, TenantLimits>
   /** By tenant, the tasks of the last hour that were counted, with their times. */
   readonly generated: ReadonlyMap<string, ReadonlyMap<string, number>>
@@ -139,6 +144,7 @@ export const emptyModel = (limits: ModelLimits): LedgerModel => ({
   overtaken: new Map(),
   lastSweepMs: 0,
   guardedMs: 0,
+  nodeQuarantines: 0,
   tenants: new Map(),
   generated: new Map(),
   spent: new Map(),

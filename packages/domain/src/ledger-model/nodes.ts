@@ -3,6 +3,7 @@ import { emptySlot, recover, taskInSlot } from './transitions.ts'
 
 export type ModelOrder =
   | { readonly kind: 'run'; readonly task: string; readonly token: string }
+  | { readonly kind: 'restart'; readonly wish: string }
   | { readonly kind: 'ok' | 'cancel' | 'lost' | 'idle' | 'stale-node' }
 
 type Life = { readonly node: string; readonly epoch: string }
@@ -23,9 +24,10 @@ export const heartbeat = (
     const slot = { ...node.slot, endsMs: nowMs + ledger.limits.leaseMs }
     return { answer: { kind: task ? 'ok' : 'cancel' }, after: withNode(after, { ...node, slot }) }
   }
-  if (!node.slot) return { answer: { kind: 'idle' }, after }
+  const nothing: ModelOrder = node.restart === undefined ? { kind: 'idle' } : { kind: 'restart', wish: node.restart }
+  if (!node.slot) return { answer: nothing, after }
   if (task) return { answer: { kind: 'run', task: task.id, token: node.slot.token }, after }
-  return { answer: { kind: 'idle' }, after: emptySlot(after, node) }
+  return { answer: nothing, after: emptySlot(after, node) }
 }
 
 export type ModelRegistration = Life & {
@@ -53,9 +55,16 @@ export const register = (
   return { answer: { kind: 'registered' }, after: withNode(after, { ...life, slot: after.nodes.get(id)?.slot }) }
 }
 
-const unblemished = { isDrained: false, faults: 0, quarantines: 0, quarantinedUntilMs: 0 }
+const unblemished = {
+  isDrained: false,
+  restart: undefined,
+  restarted: undefined,
+  faults: 0,
+  quarantines: 0,
+  quarantinedUntilMs: 0
+}
 
-/** An operator takes a node out of dispatch, or puts it back; what runs there goes on. False when it is not known. */
+/** An operator takes a node out of dispatch, or puts it back, whatever it was out for; what runs there goes on. False when it is not known. */
 export const drain = (
   ledger: LedgerModel,
   _nowMs: number,
@@ -63,7 +72,25 @@ export const drain = (
 ): Step<boolean> => {
   const node = ledger.nodes.get(id)
   if (!node) return { answer: false, after: ledger }
-  return { answer: true, after: withNode(ledger, { ...node, isDrained }) }
+  const restart = isDrained ? node.restart : undefined
+  return { answer: true, after: withNode(ledger, { ...node, isDrained, restart }) }
+}
+
+type Wish = { readonly node: string; readonly wish: string }
+
+/** An operator wants a node's ComfyUI restarted: it is given nothing until it has been. False when it is not known. */
+export const wishRestart = (ledger: LedgerModel, _nowMs: number, { node: id, wish }: Wish): Step<boolean> => {
+  const node = ledger.nodes.get(id)
+  if (!node) return { answer: false, after: ledger }
+  if (node.restarted === wish) return { answer: true, after: ledger }
+  return { answer: true, after: withNode(ledger, { ...node, restart: wish }) }
+}
+
+/** The node has restarted its ComfyUI as wished. */
+export const restarted = (ledger: LedgerModel, _nowMs: number, { node: id, wish }: Wish): Step<undefined> => {
+  const node = ledger.nodes.get(id)
+  if (node?.restart !== wish) return { answer: undefined, after: ledger }
+  return { answer: undefined, after: withNode(ledger, { ...node, restart: undefined, restarted: wish }) }
 }
 
 /** A node's process is gone: its slot ends at once, and it is silent until it shows itself again. Answers the task that went back. */

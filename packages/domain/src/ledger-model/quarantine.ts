@@ -21,7 +21,8 @@ export const nodeFault = (
   const quarantines = node.quarantines + 1
   const quarantinedMs = Math.min(quarantineMs * quarantines, maxQuarantineMs)
   const pause = { faults: 0, quarantines, quarantinedUntilMs: nowMs + quarantinedMs }
-  return { quarantinedMs, after: withNode(ledger, { ...node, ...pause }) }
+  const counted = { ...ledger, nodeQuarantines: ledger.nodeQuarantines + 1 }
+  return { quarantinedMs, after: withNode(counted, { ...node, ...pause }) }
 }
 
 /** A node brought an attempt to its end: what was against it is forgotten. */

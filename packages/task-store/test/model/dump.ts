@@ -137,6 +137,8 @@ const readNode = ({ epoch, url, intent, slotTask, slotToken, ...more }: Record<s
   url,
   intent,
   isDrained: more.drained === '1',
+  restart: more.restart,
+  restarted: more.restarted,
   faults: Number(more.faults ?? 0),
   quarantines: Number(more.quarantines ?? 0),
   quarantinedUntilMs: Number(more.quarantinedUntilMs ?? 0),
@@ -222,8 +224,8 @@ export const expectedDump = (model: LedgerModel, limits: Limits, nowMs: number):
   put('ended', terminal.map(({ id }) => id).toSorted())
   const failed = terminal.filter(task => task.state === 'failed')
   const failedBy = counts(by(failed, task => `failed:${task.problem}`))
-  const { lastSweepMs, guardedMs } = model
-  put('counters', present({ ...ended, ...failedBy, lastSweepMs, guardedMs }))
+  const { lastSweepMs, guardedMs, nodeQuarantines } = model
+  put('counters', present({ ...ended, ...failedBy, lastSweepMs, guardedMs, nodeQuarantines }))
   return sorted(keys)
 }
 

@@ -1,5 +1,5 @@
 import type { NodeReport } from '@comfy-balancer/contract/node'
-import { drain, heartbeat, register, suspect } from '@comfy-balancer/domain/ledger-model/nodes'
+import { drain, heartbeat, register, restarted, suspect, wishRestart } from '@comfy-balancer/domain/ledger-model/nodes'
 import { sweep } from '@comfy-balancer/domain/ledger-model/sweep'
 import fc from 'fast-check'
 import type { Intent } from '../../src/node-record.ts'
@@ -125,5 +125,34 @@ const draining = kind<{ which: Pick; isDrained: boolean }>(
   }
 )
 
+const restarting = kind<{ which: Pick; isDone: boolean; isOld: boolean }>(
+  1,
+  { which: pick, isDone: fc.boolean(), isOld: rarely(5) },
+  ({ which, isDone, isOld }, { model, fresh }) => {
+    const node = pickNode(model, which, known => !isDone || known.restart !== undefined)
+    const known = node === undefined ? undefined : model.nodes.get(node)
+    if (node === undefined || !known) return []
+    const old = isOld ? known.restarted : undefined
+    if (!isDone) {
+      const wish = old ?? `w${fresh}`
+      return [
+        {
+          text: `restart ${node}: ${wish}`,
+          real: ledger => ledger.nodes.wishRestart(node, wish),
+          model: (ledger, now) => wishRestart(ledger, now, { node, wish })
+        }
+      ]
+    }
+    const wish = old ?? known.restart ?? 'never-wished'
+    return [
+      {
+        text: `restarted ${node}: ${wish}`,
+        real: ledger => ledger.nodes.restarted(node, wish),
+        model: (ledger, now) => restarted(ledger, now, { node, wish })
+      }
+    ]
+  }
+)
+
 /** The life of a node, and what ends it. */
-export const nodeCommands = [beating, registering, suspecting, draining, sweeping]
+export const nodeCommands = [beating, registering, suspecting, draining, restarting, sweeping]
