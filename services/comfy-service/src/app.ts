@@ -36,6 +36,8 @@ import { createWebhookTally } from '@comfy-balancer/webhooks/tally'
 import { startWebhooks } from '@comfy-balancer/webhooks/webhooks'
 import type { AttemptLimits } from './attempt/attempt.ts'
 import { createAttemptTally } from './attempt/tally.ts'
+import { createCareTally } from './care/care-tally.ts'
+import { openKeeper } from './care/open-keeper.ts'
 import { openComfyUi } from './comfyui.ts'
 import { type ComfyUiFolders, openComfyUiFolders } from './comfyui-folders.ts'
 import { type ComfyServiceConfig, labelsOf } from './config.ts'
@@ -91,13 +93,18 @@ export const createApp = async (config: ComfyServiceConfig, deps: AppDeps) => {
     info: { title: 'comfy-service', version, description: 'One ComfyUI node behind an API for tasks' }
   })
   let agent: NodeAgent | undefined
+  const keeper = openKeeper(config, {
+    ...{ node, ledger, comfyui, sampler, residency, folders },
+    tally: createCareTally(metrics),
+    log: logger
+  })
   const tallies = {
     dispatch: createDispatchTally(metrics),
     attempts: createAttemptTally(metrics),
     webhooks: createWebhookTally(metrics)
   }
   measureNode(metrics, {
-    report: () => reportOf({ comfyui, sampler, residency }, undefined, 0),
+    report: () => reportOf({ comfyui, sampler, residency, keeper }, undefined, 0),
     isBusy: () => agent?.isBusy() ?? false
   })
   const health = probes(server, {
@@ -137,6 +144,7 @@ export const createApp = async (config: ComfyServiceConfig, deps: AppDeps) => {
         ledger,
         hints,
         comfyui,
+        keeper,
         residency,
         store,
         durable,
@@ -192,6 +200,7 @@ export const createApp = async (config: ComfyServiceConfig, deps: AppDeps) => {
       deadlineMs: 3_000,
       run: () => Promise.all([stopStandalone(), agent?.stop(), ...loops.map(loop => loop.stop())])
     },
+    { name: 'own comfyui', deadlineMs: config.COMFYUI_STOP_SECONDS * 1_000 + 5_000, run: () => keeper.stop() },
     { name: 'server', deadlineMs: 6_000, run: () => server.close() },
     { name: 'sampler', deadlineMs: 2_000, run: () => sampler.close() },
     { name: 'egress', deadlineMs: 1_000, run: () => egress.close() },

@@ -41,6 +41,9 @@ export const openComfyUi = ({ url, node, log }: { url: string; node: string; log
     catalog: () => catalog,
     stats: () => stats,
 
+    /** Whether the catalog was read since ComfyUI came up, and nothing speaks against it. */
+    isCatalogFresh: (): boolean => readAtMs > Number.NEGATIVE_INFINITY,
+
     /** The catalog will be read again with the next refresh: something was not there that should have been. */
     distrustCatalog: (): void => {
       readAtMs = Number.NEGATIVE_INFINITY

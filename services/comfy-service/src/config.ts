@@ -8,6 +8,7 @@ import { taskApiConfig } from '@comfy-balancer/task-api/config'
 import { ledgerConfig } from '@comfy-balancer/task-store/config'
 import { webhookConfig, webhookRule } from '@comfy-balancer/webhooks/config'
 import { type Static, Type } from '@sinclair/typebox'
+import { careConfig, careRule } from './care/config.ts'
 
 /** Every variable that comfy-service reads. */
 export const ComfyServiceConfig = Type.Object({
@@ -26,6 +27,7 @@ export const ComfyServiceConfig = Type.Object({
         "ComfyUI's own folder, with output, input and temp, where this service shares it: our files there are removed after use"
     })
   ),
+  ...careConfig,
   NODE_ID: Type.Optional(
     Type.String({
       pattern: '^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$',
@@ -84,7 +86,7 @@ export type ComfyServiceConfig = Static<typeof ComfyServiceConfig>
 export const readComfyServiceConfig = (env: NodeJS.ProcessEnv): ComfyServiceConfig =>
   readConfig(ComfyServiceConfig, env, [
     ...[serviceRule, metricsRule, redisRule, egressRule, storeRule, webhookRule],
-    ...[labelsRule, heartbeatRule]
+    ...[labelsRule, heartbeatRule, careRule]
   ])
 
 const labelsRule = ({ NODE_LABELS }: Partial<ComfyServiceConfig>) =>

@@ -8,6 +8,8 @@ import type { Logger } from '@comfy-balancer/service-kit/logger'
 import type { Intent } from '@comfy-balancer/task-store/node-record'
 import type { Order, TaskAssignment } from '@comfy-balancer/task-store/nodes'
 import { Attempt, type AttemptDeps } from './attempt/attempt.ts'
+import type { Moment } from './care/comfyui-process.ts'
+import type { Keeper } from './care/keeper.ts'
 import type { Sampler } from './gpu/sampler.ts'
 import { promptIdOf } from './prompt-id.ts'
 import { reportOf } from './report.ts'
@@ -19,7 +21,8 @@ export type NodeAgentOptions = {
   readonly heartbeatMs: number
 }
 
-export type NodeAgentDeps = Omit<AttemptDeps, 'node' | 'log' | 'reportOccupied'> & {
+export type NodeAgentDeps = Omit<AttemptDeps, 'node' | 'log' | 'reportUnfit'> & {
+  readonly keeper: Keeper
   readonly sampler: Sampler
   readonly logger: Logger
 }
@@ -49,8 +52,9 @@ export class NodeAgent {
   #stopHint: () => void = () => {}
   #isRegistered = false
   #isRefused = false
-  #wish: Wish = 'ready'
+  #isLeaving = false
   #attempt: Attempt | undefined
+  #moment: Moment | undefined
   #adopted: string | undefined
   #statsAtMs = Number.NEGATIVE_INFINITY
   #farewellSaid: () => void = () => {}
@@ -72,7 +76,7 @@ export class NodeAgent {
 
   async start(): Promise<void> {
     const { id, heartbeatMs } = this.#options
-    const { hints, logger: log } = this.#deps
+    const { hints, keeper, logger: log } = this.#deps
     const care = every({ name: 'comfyui care', intervalMs: careMs, log, deadlineMs: 180_000, run: () => this.#care() })
     const beat = every({
       name: 'heartbeat',
@@ -82,6 +86,7 @@ export class NodeAgent {
       run: () => this.#beat()
     })
     this.#loops = [beat, care]
+    keeper.start({ isBusy: () => this.isBusy(), moment: () => this.#moment, changed: () => beat.wake() })
     this.#stopHint = await hints.onNode(id, () => beat.wake())
   }
 
@@ -90,7 +95,8 @@ export class NodeAgent {
     const farewell = new Promise<void>(resolve => {
       this.#farewellSaid = resolve
     })
-    this.#wish = 'draining'
+    this.#isLeaving = true
+    this.#deps.keeper.leave()
     this.#loops[0]?.wake()
     if (this.#isRegistered) await Promise.race([farewell, pause(farewellMs, undefined, { ref: false })])
     const attempt = this.#attempt
@@ -147,10 +153,15 @@ export class NodeAgent {
   async #beat(): Promise<void> {
     if (!this.#deps.comfyui.catalog()) return
     if (!this.#isRegistered && !(await this.#register())) return
-    const [attempt, wish] = [this.#attempt, this.#wish]
+    const [attempt, wish, isLeaving] = [this.#attempt, this.#wish(), this.#isLeaving]
     const order = await this.#heartbeat(attempt, wish)
     await this.#obey(order, attempt, wish)
-    if (wish === 'draining') this.#farewellSaid()
+    if (isLeaving) this.#farewellSaid()
+  }
+
+  /** A node takes nothing while it is about to leave, or while its ComfyUI needs care. */
+  #wish(): Wish {
+    return this.#isLeaving || !this.#deps.keeper.isWell() ? 'draining' : 'ready'
   }
 
   #heartbeat(attempt: Attempt | undefined, wish: Wish): Promise<Order> {
@@ -174,14 +185,25 @@ export class NodeAgent {
     }
     if (order.kind === 'cancel') attempt?.abandon('cancelled')
     else if (order.kind === 'lost' || order.kind === 'idle') attempt?.abandon('lost')
-    else if (order.kind === 'stale-node') {
+    else if (order.kind === 'restart') {
+      attempt?.abandon('lost')
+      await this.#restart(order.wish)
+    } else if (order.kind === 'stale-node') {
       this.#deps.logger.warn({ errorSource: 'ours' }, 'the ledger knows a newer life of this node')
       attempt?.abandon('lost')
       this.#isRegistered = false
     }
   }
 
-  /** A slot that was filled just before this node began to drain is handed back at once. */
+  /** An operator wants ComfyUI restarted; the ledger says so again with each heartbeat, until it is told that this has been done. */
+  async #restart(wish: string): Promise<void> {
+    const { keeper, ledger, logger } = this.#deps
+    if (keeper.isOwner && !keeper.fulfil(wish)) return
+    if (!keeper.isOwner) logger.warn({ errorSource: 'ours' }, 'comfyui is not restarted: COMFYUI_COMMAND is not set')
+    await ledger.nodes.restarted(this.#options.id, wish)
+  }
+
+  /** A slot that was filled just before this node ceased to be willing is handed back at once. */
   async #decline(token: string): Promise<void> {
     await this.#deps.ledger.attempts.release(this.#options.id, token)
   }
@@ -192,18 +214,20 @@ export class NodeAgent {
     const adopt = token === this.#adopted
     log.info({ adopt }, 'attempt taken')
     if (!adopt) this.#deps.tally.taken(record)
-    const reportOccupied = () => this.#reportOccupied()
-    const attempt = new Attempt({ ...this.#deps, node: this.#options.id, log, reportOccupied }, assignment, adopt)
+    const reportUnfit: AttemptDeps['reportUnfit'] = why => this.#reportUnfit(why)
+    const attempt = new Attempt({ ...this.#deps, node: this.#options.id, log, reportUnfit }, assignment, adopt)
     this.#attempt = attempt
+    this.#moment = { taskId: record.id, attempt: record.attempt }
     void attempt.done.then(isGone => {
       if (!isGone) this.#leftovers.add(attempt.promptId)
-      this.#attempt = undefined
+      this.#attempt = this.#moment = undefined
       this.#loops[0]?.wake()
     })
   }
 
-  async #reportOccupied(): Promise<void> {
-    await this.#heartbeat(this.#attempt, this.#wish).catch(err =>
+  async #reportUnfit(why: 'dead-worker' | 'stuck'): Promise<void> {
+    this.#deps.keeper.restart(why)
+    await this.#heartbeat(this.#attempt, this.#wish()).catch(err =>
       this.#deps.logger.warn({ err }, 'heartbeat not taken')
     )
   }
@@ -224,7 +248,7 @@ export class NodeAgent {
       catalog: { digest: catalog.digest, text: catalog.text },
       files: catalog.files,
       report,
-      intent: intentOf(this.#wish, report),
+      intent: intentOf(this.#wish(), report),
       adoptToken
     })
     if (answer.kind === 'refused') return this.#refused(answer.url)
@@ -257,7 +281,12 @@ export class NodeAgent {
   async #findLeftovers(): Promise<void> {
     const { ledger, comfyui } = this.#deps
     const slot = (await ledger.nodes.find(this.#options.id))?.slot
-    const kept = [this.#attempt?.promptId, slot && slot.token === this.#adopted && promptIdOf(slot.task, slot.token)]
+    const { keeper } = this.#deps
+    const kept = [
+      this.#attempt?.promptId,
+      keeper.warmUpPrompt(),
+      slot && slot.token === this.#adopted && promptIdOf(slot.task, slot.token)
+    ]
     for (const promptId of await comfyui.ownPrompts()) if (!kept.includes(promptId)) this.#leftovers.add(promptId)
     if (this.#leftovers.size > 0) this.#loops[1]?.wake()
   }

@@ -1,4 +1,4 @@
-import type { Gpu, NodeReport } from '@comfy-balancer/contract/node'
+import type { ComfyUiCare, Gpu, NodeReport } from '@comfy-balancer/contract/node'
 import type { Attempt } from './attempt/attempt.ts'
 import type { ComfyUi } from './comfyui.ts'
 import type { Sampler } from './gpu/sampler.ts'
@@ -8,6 +8,7 @@ export type ReportDeps = {
   readonly comfyui: ComfyUi
   readonly sampler: Sampler
   readonly residency: Residency
+  readonly keeper: { readonly care: () => ComfyUiCare | undefined }
 }
 
 /**
@@ -15,14 +16,21 @@ export type ReportDeps = {
  * else's, as far as dispatch goes. The observer may count them too.
  */
 export const reportOf = (
-  { comfyui, sampler, residency }: ReportDeps,
+  { comfyui, sampler, residency, keeper }: ReportDeps,
   attempt: Attempt | undefined,
   leftovers: number
 ): NodeReport => {
   const { up, version, queueRemaining, foreign } = comfyui.observer.state()
   const { host } = sampler.latest()
+  const care = keeper.care()
   return {
-    comfyui: { up, version: version ?? null, queueRemaining, foreign: Math.max(foreign, leftovers) },
+    comfyui: {
+      up,
+      version: version ?? null,
+      queueRemaining,
+      foreign: Math.max(foreign, leftovers),
+      ...(care && { care })
+    },
     gpus: gpusOf(sampler, comfyui),
     host,
     resident: [...residency.models()],

@@ -65,8 +65,8 @@ export type AttemptDeps = {
   /** The VRAM of this node's GPU, and of every known node that has what a need asks for. */
   readonly vramBytes: () => number | undefined
   readonly vramOfCapable: (need: Need) => Promise<readonly (number | undefined)[]>
-  /** Reports at once that ComfyUI is not free, before the slot is. */
-  readonly reportOccupied: () => Promise<void>
+  /** Reports at once that ComfyUI is not fit for another attempt, before the slot is free. */
+  readonly reportUnfit: (why: 'dead-worker' | 'stuck') => Promise<void>
 }
 
 /** Why the attempt must end without a result: `cancelled` and `lost` were decided in the ledger, `drained` by this service. */
@@ -191,6 +191,7 @@ export class Attempt {
       return this.#settlement.succeed(outcome.outputs, stopwatch.spent())
     }
     this.#abort.abort()
+    if (verdict.kind === 'stuck' && verdict.reason === 'dead-worker') await this.#deps.reportUnfit('dead-worker')
     await collector.idle()
     await this.#repair(outcome)
     await this.#end(outcome, stopwatch.spent().gpuSeconds, mayStillRun.has(verdict.kind))
@@ -322,12 +323,12 @@ export class Attempt {
   }
 
   async #stopPrompt(): Promise<void> {
-    const { comfyui, limits, log, reportOccupied } = this.#deps
+    const { comfyui, limits, log, reportUnfit } = this.#deps
     const outcome = await cancelPrompt({ http: comfyui.http }, this.promptId, { deadlineMs: limits.cancelMs })
     if (outcome !== 'stuck') return
     this.#isStuck = true
     log.error({ errorSource: 'comfyui', promptId: this.promptId }, 'comfyui does not let go of the prompt')
-    await reportOccupied()
+    await reportUnfit('stuck')
   }
 
   /** Settling an attempt that still counted has emptied the slot. */
