@@ -14,6 +14,7 @@ const programs = {
   test: local('test'),
   check: local('check'),
   keys: local('keys'),
+  'rolling-restart': 'services/comfy-balancer/dist/src/rolling-restart/main.js',
   configuration: local('configuration'),
   bench: 'packages/benchmarks/dist/src/main.js',
   chaos: 'packages/benchmarks/dist/src/chaos/main.js',
@@ -122,7 +123,7 @@ checkNode()
 const [command, ...rest] = process.argv.slice(2)
 if (command !== 'build' && !(command in programs))
   fail(
-    'use: npm start | npm test | npm run demo | check | build | keys | configuration | bench | chaos | fuzz | conformance'
+    'use: npm start | npm test | npm run demo | check | build | keys | rolling-restart | configuration | bench | chaos | fuzz | conformance'
   )
 await install()
 await build()

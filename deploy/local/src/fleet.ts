@@ -2,6 +2,7 @@ import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { allOrThrow, type Crew, createCrew } from './crew.ts'
 import { waitForNodes } from './fleet-members.ts'
+import { freePort } from './port.ts'
 import type { Process } from './processes.ts'
 import { root } from './root.ts'
 
@@ -30,6 +31,8 @@ export type FleetOptions = {
   readonly simulators?: readonly { readonly speed: number; readonly vramGb?: number }[]
   /** The simulators' `--time-scale`; 1 is real time. */
   readonly timeScale?: number
+  /** Each comfy-service starts its simulator itself, by COMFYUI_COMMAND. */
+  readonly areOwned?: boolean
   readonly comfyUiUrls?: readonly string[]
   readonly balancers?: 1 | 2
   /** Port of the first balancer; a free one when left out. */
@@ -64,31 +67,47 @@ export const startFleet = async (options: FleetOptions): Promise<Fleet> => {
   }
 }
 
-type Backend = { readonly url: string; readonly simulator?: Process }
+type Backend = { readonly url: string; readonly simulator?: Process; readonly command?: readonly string[] }
 
 const startBackends = (options: FleetOptions, crew: Crew): Promise<Backend[]> =>
   options.comfyUiUrls
     ? Promise.resolve(options.comfyUiUrls.map(url => ({ url })))
-    : allOrThrow((options.simulators ?? []).map((_, index) => startSimulator(options, crew, index)))
+    : allOrThrow(
+        (options.simulators ?? []).map((_, index) =>
+          options.areOwned ? ownSimulator(options, index) : startSimulator(options, crew, index)
+        )
+      )
 
 const startSimulator = async (options: FleetOptions, crew: Crew, index: number): Promise<Backend> => {
-  const { speed, vramGb = 24 } = options.simulators![index]!
-  const name = `comfyui-${letter(index)}`
-  const modelsDir = options.env?.COMFYUI_MODELS_DIR
+  const name = simulatorName(index)
   const simulator = await crew.start(false, {
     name,
     command: process.execPath,
-    args: [
-      join(root, 'packages/comfyui-simulator/dist/src/main.js'),
-      ...['--port', '0', '--listen', '127.0.0.1', '--name', `Simulated GPU ${letter(index).toUpperCase()}`],
-      ...['--speed', String(speed), '--time-scale', String(options.timeScale ?? 1), '--vram-gb', String(vramGb)],
-      ...emptyFolders(join(options.folder, name)),
-      ...(modelsDir === undefined ? [] : ['--models-dir', modelsDir])
-    ],
+    args: simulatorArguments(options, index, 0),
     logFile: join(options.folder, 'logs', `${name}.log`),
     readyWhen: simulatorUrl
   })
   return { url: simulator.ready, simulator }
+}
+
+const ownSimulator = async (options: FleetOptions, index: number): Promise<Backend> => {
+  const port = await freePort()
+  const command = [process.execPath, ...simulatorArguments(options, index, port)]
+  return { url: `http://127.0.0.1:${port}`, command }
+}
+
+const simulatorName = (index: number): string => `comfyui-${letter(index)}`
+
+const simulatorArguments = (options: FleetOptions, index: number, port: number): string[] => {
+  const { speed, vramGb = 24 } = options.simulators![index]!
+  const modelsDir = options.env?.COMFYUI_MODELS_DIR
+  return [
+    join(root, 'packages/comfyui-simulator/dist/src/main.js'),
+    ...['--port', String(port), '--listen', '127.0.0.1', '--name', `Simulated GPU ${letter(index).toUpperCase()}`],
+    ...['--speed', String(speed), '--time-scale', String(options.timeScale ?? 1), '--vram-gb', String(vramGb)],
+    ...emptyFolders(join(options.folder, simulatorName(index))),
+    ...(modelsDir === undefined ? [] : ['--models-dir', modelsDir])
+  ]
 }
 
 /** A simulator keeps nothing from one start to the next, and what it leaves behind is ours to find and remove. */
@@ -106,7 +125,11 @@ const startNode = async (options: FleetOptions, crew: Crew, backend: Backend, in
     name: id,
     command: process.execPath,
     args: ['--enable-source-maps', join(root, 'services/comfy-service/dist/src/main.js')],
-    env: { ...environment(options, options.logdy?.servicePort), PORT: '0', NODE_ID: id, COMFYUI_URL: backend.url },
+    env: {
+      ...environment(options, options.logdy?.servicePort),
+      ...{ PORT: '0', NODE_ID: id, COMFYUI_URL: backend.url },
+      ...(backend.command ? { COMFYUI_COMMAND: JSON.stringify(backend.command) } : {})
+    },
     logFile: join(options.folder, 'logs', `${id}.log`),
     readyWhen: listeningUrl
   })

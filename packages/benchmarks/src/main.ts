@@ -17,6 +17,7 @@ import { followersTable, measureFollowers } from './followers.ts'
 import { claimsPerRound, ledgerReport, measureLedger } from './ledger.ts'
 import { measureOverhead, overheadTable } from './overhead.ts'
 import { hasLost, keptTable, measureFull, measureRestarts } from './redis-restart.ts'
+import { isBroken, measureRollingRestart, rollingRestartTable } from './rolling-restart.ts'
 import { measureScale, scaleReport } from './scale.ts'
 import { growing, measureSoak, soakTable } from './soak.ts'
 import { startReceiver } from './soak-load.ts'
@@ -218,9 +219,22 @@ const soak = async (minutes: number): Promise<void> => {
   }
 }
 
+/** `npm run bench -- rolling-restart [nodes]`: a rolling restart under load, by the command that operators use. */
+const rollingRestart = async (nodes: number): Promise<void> => {
+  const simulators = Array.from({ length: nodes }, () => ({ speed: 1 }))
+  await onFleet({ simulators, areOwned: true, env: { AUTH_MODE: 'none' } }, async fleet => {
+    const found = await measureRollingRestart(fleet)
+    if (isBroken(found)) process.exitCode = 1
+    const title = `\`npm run rolling-restart\` on ${nodes} simulated GPUs, one at a time, with three tasks of 1 s for each under way all the time, Node ${process.version}`
+    const text = [title, rollingRestartTable(found), `\`\`\`\n${found.said.trim()}\n\`\`\``].join('\n\n')
+    return { file: 'rolling-restart.md', text }
+  })
+}
+
 const suites: Readonly<Record<string, (argument: number) => Promise<void>>> = {
   ...{ overhead, api, fairness, followers, ledger, scale, failover, soak },
-  'redis-restart': redisRestart
+  'redis-restart': redisRestart,
+  'rolling-restart': rollingRestart
 }
 
 const defaults: Readonly<Record<string, string>> = {
@@ -234,7 +248,8 @@ const defaults: Readonly<Record<string, string>> = {
     failover: '30',
     soak: '10'
   },
-  'redis-restart': '10'
+  'redis-restart': '10',
+  'rolling-restart': '4'
 }
 const [name = '', argument = defaults[name] ?? ''] = process.argv.slice(2)
 const suite = suites[name]

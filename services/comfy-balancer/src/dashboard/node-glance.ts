@@ -1,4 +1,5 @@
 import type { NodeGlance } from '@comfy-balancer/contract/fleet-update'
+import type { ComfyUiCare } from '@comfy-balancer/contract/node'
 import { modelsOf } from '@comfy-balancer/domain/capability'
 import { stateOf } from '@comfy-balancer/task-api/node-view'
 import type { Ledger } from '@comfy-balancer/task-store/ledger'
@@ -29,12 +30,21 @@ const troubleOf = (node: NodeRecord, isAlive: boolean, nowMs: number): string | 
   if (!isAlive) return 'Its comfy-service is silent. Is the machine up and can it reach Redis?'
   if (!node.isReadable)
     return 'What it reports cannot be read. Is its comfy-service of the same version as the balancer?'
+  if (comfyui.care && comfyui.care.state !== 'well') return careWords(comfyui.care)
+  if (node.restart !== undefined) return 'Its ComfyUI is restarted as soon as what runs is finished.'
   if (!comfyui.up) return 'Its comfy-service works, but its ComfyUI does not answer. Look at the ComfyUI process there.'
   if (node.quarantinedUntilMs > nowMs) return 'It failed several tasks in a row and is left alone for a while.'
   if (node.isDrained) return 'It was drained: it finishes what runs and takes nothing new until it is resumed.'
   if (node.intent === 'draining') return 'It is shutting down and finishes what runs.'
   if (comfyui.foreign > 0) return 'Somebody else uses its ComfyUI; it takes tasks again when that is done.'
   return node.intent === 'occupied' ? 'Its ComfyUI is not ready yet.' : null
+}
+
+const careWords = ({ state, reason }: ComfyUiCare): string => {
+  const why = reason === null ? '.' : `: ${reason}.`
+  if (state === 'failed') return `Its ComfyUI is kept out${why} Put that right and restart it.`
+  if (state === 'warming-up') return 'Its ComfyUI was started and is being warmed up.'
+  return state === 'stopping' ? `Its ComfyUI is about to be restarted${why}` : `Its ComfyUI is being started${why}`
 }
 
 const attemptOf = async (ledger: Ledger, node: NodeRecord, slot: Slot): Promise<NodeGlance['attempt']> => {
