@@ -360,3 +360,16 @@ t.test('output is cut into lines within bounds', async t => {
   lines.add('\n')
   t.same(got.at(-1), ['x'.repeat(10), 0], 'a line without an end takes no memory')
 })
+
+t.test('idle with too much memory in use it frees its models, then restarts ComfyUI, once', async t => {
+  const { started } = await open(t, ['--time-scale', '0.05'])
+  const service = await started({ COMFYUI_IDLE_SECONDS: '1', COMFYUI_RESTART_ABOVE_RAM: '0' })
+  await service.outcome(await service.generate(painting('dreamshaper_8.safetensors', '9')))
+  await until('nothing counts as loaded', async () => (await service.node()).resident.length === 0)
+  t.ok(service.said('idle comfyui asked to free its memory').length > 0)
+  const restarted = () => service.said('comfyui is restarted')
+  await until('it is restarted', () => restarted().length > 0, longMs)
+  t.match(restarted(), [{ reason: 'memory', delayMs: 0 }])
+  await until('it is back', () => isReady(service), longMs)
+  t.match(await metricsOf(service), /comfy_comfyui_restarts_total\{[^}]*reason="memory"[^}]*\} 1/)
+})
