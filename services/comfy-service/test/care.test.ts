@@ -15,7 +15,6 @@ t.jobs = 3
 
 const node = 'gpu-test'
 const simulatorMain = fileURLToPath(import.meta.resolve('@comfy-balancer/comfyui-simulator/main'))
-const longMs = 60_000
 
 /** A comfy-service as a process of its own that starts a simulated ComfyUI by COMFYUI_COMMAND. */
 const open = async (t: Test, words: readonly string[] = []) => {
@@ -71,7 +70,7 @@ const open = async (t: Test, words: readonly string[] = []) => {
     /** The service when its node takes tasks. */
     started: async (env: Record<string, string> = {}): Promise<ServiceProcess> => {
       const service = start(env)
-      await until('the node is ready', () => isReady(service), longMs)
+      await until('the node is ready', () => isReady(service))
       return service
     },
     record: () => ledger.nodes.find(node),
@@ -148,7 +147,7 @@ t.test('a ComfyUI whose worker is dead is restarted, and the task succeeds', asy
   const service = await started({ COMFYUI_SILENT_SECONDS: '2', COMFYUI_CANCEL_SECONDS: '1' })
   await fault({ fault: 'dead-worker' })
   const id = await service.generate(picture(2))
-  t.match(await until('it ends', () => endOf(service, id), longMs), { state: 'succeeded', attempt: 2 })
+  t.match(await until('it ends', () => endOf(service, id)), { state: 'succeeded', attempt: 2 })
   const [restart] = service.said('comfyui is restarted')
   t.ok(restart?.reason === 'dead-worker' || restart?.reason === 'stuck', JSON.stringify(restart))
 })
@@ -169,7 +168,7 @@ t.test('on request it finishes what runs, restarts, and comes back by itself', a
   t.equal(answer.status, 202)
   t.match(await answer.json(), { id: node, state: 'draining', restarting: true })
   t.match(await service.outcome(running), { state: 'succeeded', attempt: 1 })
-  t.match(await until('it ends', () => endOf(service, waiting), longMs), { state: 'succeeded', attempt: 1 })
+  t.match(await until('it ends', () => endOf(service, waiting)), { state: 'succeeded', attempt: 1 })
   t.match(service.said('comfyui is restarted'), [{ reason: 'request', delayMs: 0 }])
   t.match(await record(), { restart: undefined, report: { comfyui: { care: { state: 'well', restarts: 1 } } } })
   const order = service.lines.map(({ msg, taskId }) => `${msg} ${taskId ?? ''}`.trim())
@@ -204,7 +203,7 @@ t.test("a ComfyUI that somebody else started is left alone, and the node says wh
   t.match((await service.node()).comfyui?.care, { state: 'starting', reason: /another ComfyUI/ })
   const id = await service.generate(picture(7))
   await stranger.close()
-  t.match(await until('it ends', () => endOf(service, id), longMs), { state: 'succeeded', attempt: 1 })
+  t.match(await until('it ends', () => endOf(service, id)), { state: 'succeeded', attempt: 1 })
 })
 
 t.test('the warm-up runs after each start before the first task', async t => {
@@ -368,8 +367,8 @@ t.test('idle with too much memory in use it frees its models, then restarts Comf
   await until('nothing counts as loaded', async () => (await service.node()).resident.length === 0)
   t.ok(service.said('idle comfyui asked to free its memory').length > 0)
   const restarted = () => service.said('comfyui is restarted')
-  await until('it is restarted', () => restarted().length > 0, longMs)
+  await until('it is restarted', () => restarted().length > 0)
   t.match(restarted(), [{ reason: 'memory', delayMs: 0 }])
-  await until('it is back', () => isReady(service), longMs)
+  await until('it is back', () => isReady(service))
   t.match(await metricsOf(service), /comfy_comfyui_restarts_total\{[^}]*reason="memory"[^}]*\} 1/)
 })

@@ -4,7 +4,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 export const until = async <T>(
   what: string,
   ask: () => Promise<T | undefined | false> | T | undefined | false,
-  withinMs = 20_000
+  withinMs = 60_000
 ): Promise<T> => {
   const endMs = performance.now() + withinMs
   for (;;) {
