@@ -35,6 +35,9 @@ const keep = ({ file, text }: Result): void => {
   writeFileSync(join(results, file), `${text}\n`)
 }
 
+/** A comfy-service that has to be killed leaves a ComfyUI of its own behind. */
+const stopMs = 60_000
+
 type FleetMore = Omit<FleetOptions, 'redisUrl' | 'folder'>
 
 /** Measures on a fleet of its own, which goes afterwards; prints the result and keeps it. */
@@ -49,7 +52,7 @@ const onFleet = async (
   try {
     keep(await measure(fleet, redis.url, folder))
   } finally {
-    await fleet.stop()
+    await fleet.stop(stopMs)
     await redis.stop()
     await rm(folder, { recursive: true, force: true })
   }

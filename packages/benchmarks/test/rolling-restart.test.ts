@@ -24,7 +24,7 @@ const env = {
 const simulators = [{ speed: 1 }, { speed: 1 }, { speed: 1 }, { speed: 1 }]
 const fleet = await startFleet({ redisUrl, folder, env, simulators, areOwned: true })
 t.teardown(async () => {
-  await fleet.stop()
+  await fleet.stop(60_000)
   rmSync(folder, { recursive: true, force: true })
 })
 const url = fleet.balancerUrls[0]!

@@ -1,9 +1,9 @@
-import { ComfyUiHealth, Gpu, HostLoad, NodeReport } from '@comfy-balancer/contract/node'
+import { ComfyUiCare, ComfyUiHealth, Gpu, HostLoad, NodeReport } from '@comfy-balancer/contract/node'
 import { Progress } from '@comfy-balancer/contract/task'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
 import { readAs } from './read-as.ts'
 
-const check = TypeCompiler.Compile(NodeReport, [ComfyUiHealth, Gpu, HostLoad, Progress])
+const check = TypeCompiler.Compile(NodeReport, [ComfyUiCare, ComfyUiHealth, Gpu, HostLoad, Progress])
 /** A node with a thousand models in memory says less. */
 const maxLength = 262_144
 

@@ -739,8 +739,33 @@ t.test('operators drain and resume a node', async t => {
   t.equal(await claim(id), 'not-ready')
   t.match(await turn('resume'), { state: 'ready', quarantine: null })
   t.equal(await claim(id), 'claimed')
-  const unknown = await fetch(`${url}/api/v1/nodes/nobody/drain`, { method: 'POST' })
-  t.match([unknown.status, await unknown.json()], [404, { code: 'not-found', detail: 'There is no node nobody' }])
+  for (const what of ['drain', 'restart']) {
+    const unknown = await fetch(`${url}/api/v1/nodes/nobody/${what}`, { method: 'POST' })
+    t.match([unknown.status, await unknown.json()], [404, { code: 'not-found', detail: 'There is no node nobody' }])
+  }
+})
+
+t.test('operators have a node restart its ComfyUI, if its comfy-service can', async t => {
+  const { url, ledger, node, accepted, claim } = await open(t)
+  const ask = () => fetch(`${url}/api/v1/nodes/gpu-a/restart`, { method: 'POST' })
+  const { id } = await accepted()
+  const refused = await ask()
+  t.match([refused.status, await refused.json()], [409, { code: 'comfyui-not-owned', detail: /set COMFYUI_COMMAND/ }])
+  const care = { owned: true, state: 'well' as const, reason: null, restarts: 0 }
+  const beat = (more: object = {}) => {
+    const report = { ...node.report, comfyui: { ...node.report.comfyui, care: { ...care, ...more } } }
+    return ledger.nodes.heartbeat('gpu-a', node.epoch, report, 'ready', undefined)
+  }
+  await beat()
+  const taken = await ask()
+  t.match([taken.status, await taken.json()], [202, { state: 'draining', restarting: true, comfyui: { care } }])
+  t.equal(await claim(id), 'not-ready')
+  const order = await beat()
+  await ledger.nodes.restarted('gpu-a', order.kind === 'restart' ? order.wish : '')
+  const seen = async () => (await fetch(`${url}/api/v1/nodes/gpu-a`)).json()
+  t.match(await seen(), { state: 'ready', restarting: false })
+  await beat({ state: 'failed', reason: 'the warm-up workflow failed: no' })
+  t.match(await seen(), { state: 'down', comfyui: { up: true, care: { reason: 'the warm-up workflow failed: no' } } })
 })
 
 t.test('a workflow that takes ComfyUI down on several nodes is refused until an operator lifts that', async t => {

@@ -22,7 +22,8 @@ export const careConfig = {
     minimum: 1,
     maximum: 300,
     default: 10,
-    description: 'How long ComfyUI is given to end after SIGTERM; then comes SIGKILL'
+    description:
+      'How long ComfyUI is given to end after SIGTERM; then comes SIGKILL. At a shutdown this comes on top of SHUTDOWN_SECONDS'
   }),
   COMFYUI_WARM_UP: Type.Optional(
     filePath({

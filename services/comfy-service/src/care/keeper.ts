@@ -84,7 +84,8 @@ export class Keeper {
     this.#deps = deps
     if (!options.command && !options.warmUp) this.#state = 'well'
     deps.comfyui.observer.on(change => {
-      if (change === 'restarted' && !options.command && options.warmUp) this.#enter('starting')
+      const isSettled = this.#state === 'well' || this.#state === 'failed'
+      if (change === 'restarted' && isSettled && options.warmUp) this.#enter('starting')
       this.#loop?.wake()
     })
   }
@@ -237,6 +238,7 @@ export class Keeper {
     const { log } = this.#deps
     const { warmUp } = this.#options
     if (!warmUp) return this.#becomeWell()
+    if (this.#node.isBusy()) return
     const startedMs = performance.now()
     this.#warmUpPrompt = randomUUID()
     const failure = await runWarmUp(warmUp, this.#warmUpPrompt, this.#deps, signal)
