@@ -2,6 +2,7 @@ import { Type } from '@sinclair/typebox'
 import type { Endpoint } from '../endpoint.ts'
 import { ref } from '../endpoint.ts'
 import { Node, NodeId, NodeList } from '../node.ts'
+import { Problem } from '../problem.ts'
 import { problems } from './problems.ts'
 
 export const listNodes = {
@@ -65,6 +66,6 @@ export const restartNode = {
       'Restart the ComfyUI of a node when it has finished what it runs; it comes back by itself. Needs COMFYUI_COMMAND there',
     tags: ['nodes'],
     params: Type.Object({ id: NodeId }),
-    response: { 202: ref(Node), ...problems }
+    response: { 202: ref(Node), 409: ref(Problem), ...problems }
   }
 } as const satisfies Endpoint
