@@ -6,14 +6,12 @@ export type RestartReason = (typeof restartReasons)[number]
 
 /** Told how this node's ComfyUI fares. */
 export type CareTally = {
-  readonly started: () => void
   readonly restarted: (reason: RestartReason) => void
   readonly freed: () => void
 }
 
 /** Shows it as metrics; they may be summed over nodes. */
 export const createCareTally = (metrics: Metrics): CareTally => {
-  const starts = metrics.counter({ name: 'comfy_comfyui_starts_total', help: 'Starts of ComfyUI by comfy-service' })
   const restarts = metrics.counter({
     name: 'comfy_comfyui_restarts_total',
     help: 'Restarts of ComfyUI by comfy-service, by reason',
@@ -23,11 +21,9 @@ export const createCareTally = (metrics: Metrics): CareTally => {
     name: 'comfy_comfyui_frees_total',
     help: 'Times that an idle ComfyUI was asked to free its memory'
   })
-  starts.inc(0)
   frees.inc(0)
   for (const reason of restartReasons) restarts.inc({ reason }, 0)
   return {
-    started: () => starts.inc(),
     restarted: reason => restarts.inc({ reason }),
     freed: () => frees.inc()
   }

@@ -164,7 +164,7 @@ export class Keeper {
   }
 
   async #begin(command: ComfyUiCommand): Promise<void> {
-    const { comfyui, log, tally } = this.#deps
+    const { comfyui, log } = this.#deps
     const { node, url, stopMs } = this.#options
     const orphans = await endOrphans({ node, url }, stopMs)
     if (orphans > 0) log.warn({ orphans }, 'comfyui that a killed comfy-service left behind ended')
@@ -175,7 +175,6 @@ export class Keeper {
     void this.#process.ended.then(() => this.#loop?.wake())
     if (this.#hasStarted) this.#restarts++
     this.#hasStarted = true
-    tally.started()
     comfyui.distrustCatalog()
     this.#enter('starting')
     log.info({ pid: this.#process.pid, restarts: this.#restarts }, 'comfyui started')
