@@ -20,6 +20,7 @@ import { coerceQueries } from './query-coercion.ts'
 import { RequestLog } from './request-log.ts'
 import { authWarning, type ServiceConfig } from './service-config.ts'
 import type { Socket as WebSocket } from './socket-route.ts'
+import { traceIdOf } from './trace-id.ts'
 import { UpgradeRequest } from './upgrade-request.ts'
 import './fastify-additions.ts'
 
@@ -59,6 +60,10 @@ export const createServer = async ({ logger, config, info, access, metrics }: Se
     return503OnClosing: false,
     routerOptions: { maxParamLength: 256 },
     requestIdHeader: false,
+    childLoggerFactory: (parent, bindings, options, raw) => {
+      const traceId = traceIdOf(raw.headers.traceparent)
+      return parent.child(traceId === undefined ? bindings : { ...bindings, traceId }, options)
+    },
     genReqId: request => acceptedId(request.headers['x-request-id']) ?? uuidv7(),
     ajv: {
       customOptions: { removeAdditional: false, coerceTypes: false, useDefaults: true, allErrors: true, verbose: true }

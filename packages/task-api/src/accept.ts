@@ -31,6 +31,7 @@ export type Submission = {
   readonly body: GenerateRequest
   readonly text: string
   readonly idempotencyKey: string | undefined
+  readonly traceId: string | undefined
 }
 
 /** What came of a request: the id of its task or group, whether it had been accepted before, otherwise the new tasks, and what its tenant has left to accept. */
@@ -54,7 +55,7 @@ export const accept = async (deps: TaskApiDeps, submission: Submission): Promise
   if ('replayed' in made) return made
   const { tenant } = caller
   const group = body.requests || body.count || made.length > 1 ? newId('group') : undefined
-  const tasks = made.map(task => ({ ...task, group }))
+  const tasks = made.map(task => ({ ...task, group, traceId: submission.traceId }))
   const idempotency = idempotencyOf(submission)
   const accepted = await fromLedger(
     group === undefined

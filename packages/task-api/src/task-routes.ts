@@ -7,6 +7,7 @@ import { Refusal } from '@comfy-balancer/service-kit/problems'
 import { tellAllowance } from '@comfy-balancer/service-kit/rate-limit'
 import { route } from '@comfy-balancer/service-kit/route'
 import type { App } from '@comfy-balancer/service-kit/server'
+import { traceIdOf } from '@comfy-balancer/service-kit/trace-id'
 import type { FoundTask } from '@comfy-balancer/task-store/tasks'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { accept } from './accept.ts'
@@ -44,7 +45,8 @@ export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
       caller: request.caller,
       body: request.body,
       text: request.bodyText ?? '',
-      idempotencyKey: request.headers['idempotency-key']
+      idempotencyKey: request.headers['idempotency-key'],
+      traceId: traceIdOf(request.headers.traceparent)
     })
     if (generations) tellAllowance(reply, generations)
     if (!replayed) for (const taskId of tasks) request.log.info({ taskId }, 'task accepted')

@@ -25,6 +25,8 @@ export type NewTask = {
   readonly outputFormat?: OutputFormat | undefined
   /** The group it is accepted with. */
   readonly group?: string | undefined
+  /** The trace that it was posted within. */
+  readonly traceId?: string | undefined
   /** Where its events are posted to, and which. */
   readonly webhook?: { readonly url: string; readonly events: readonly string[] } | undefined
   readonly idempotency: Idempotency | undefined
@@ -46,7 +48,7 @@ const headStartMs = (priority: number): number => (priority - 50) * 6_000
 
 /** A new task as `enqueue.lua` takes it. */
 export const textsOf = (task: NewTask): (string | number)[] => {
-  const { clientId, seed, template, group, outputFormat, webhook } = task
+  const { clientId, seed, template, group, outputFormat, traceId, webhook } = task
   const fields = Object.entries({
     work: task.work,
     priority: task.priority,
@@ -58,6 +60,7 @@ export const textsOf = (task: NewTask): (string | number)[] => {
     ...(template === undefined ? {} : { template }),
     ...(outputFormat === undefined ? {} : { outputFormat: JSON.stringify(outputFormat) }),
     ...(group === undefined ? {} : { group }),
+    ...(traceId === undefined ? {} : { traceId }),
     ...(webhook && { webhookUrl: webhook.url, webhookEvents: ` ${webhook.events.join(' ')} ` })
   }).flat()
   const need = [needDigest(task.need), JSON.stringify(task.need)]

@@ -34,6 +34,7 @@ export type TaskRecord = {
   readonly seed: string | undefined
   readonly template: string | undefined
   readonly group: string | undefined
+  readonly traceId: string | undefined
   readonly outputFormat: OutputFormat | undefined
 }
 
@@ -75,6 +76,7 @@ export const readTaskRecord = (id: string, hash: Readonly<Record<string, string>
     seed: hash.seed,
     template: hash.template,
     group: hash.group,
+    traceId: hash.traceId,
     outputFormat: hash.outputFormat === undefined ? undefined : JSON.parse(hash.outputFormat)
   }
 }

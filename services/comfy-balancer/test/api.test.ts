@@ -606,6 +606,20 @@ t.test(
   }
 )
 
+t.test('the trace of a request is kept with its task; a header that names none is no error', async t => {
+  const { ledger, post } = await open(t)
+  const trace = '4bf92f3577b34da6a3ce929d0e0e4736'
+  const traceOf = async (traceparent: string) => {
+    const answer = await post(`{"prompt":${workflow()}}`, { traceparent })
+    t.equal(answer.status, 202)
+    return (await ledger.tasks.find(((await answer.json()) as Task).id))?.traceId
+  }
+  t.equal(await traceOf(`00-${trace}-00f067aa0ba902b7-01`), trace)
+  t.equal(await traceOf(`cc-${trace}-00f067aa0ba902b7-01-of-a-later-version`), trace)
+  for (const none of ['', `ff-${trace}-00f067aa0ba902b7-01`, `00-${'0'.repeat(32)}-00f067aa0ba902b7-01`, 'abc'])
+    t.equal(await traceOf(none), undefined, none)
+})
+
 t.test('a group whose tasks are past their retention is gone', async t => {
   const { url, post } = await open(t)
   const group = (await (await post(`{"requests":[{"prompt":${workflow()}}]}`)).json()) as Group

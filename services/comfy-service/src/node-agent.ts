@@ -210,7 +210,9 @@ export class NodeAgent {
 
   #begin(assignment: TaskAssignment): void {
     const { record, token } = assignment
-    const log = this.#deps.logger.child({ taskId: record.id, attempt: record.attempt, nodeId: this.#options.id })
+    const { id: taskId, attempt: number, traceId } = record
+    const about = { taskId, attempt: number, nodeId: this.#options.id, ...(traceId === undefined ? {} : { traceId }) }
+    const log = this.#deps.logger.child(about)
     const adopt = token === this.#adopted
     log.info({ adopt }, 'attempt taken')
     if (!adopt) this.#deps.tally.taken(record)

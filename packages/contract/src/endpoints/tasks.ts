@@ -31,7 +31,13 @@ export const generate = {
           description: 'The same key and body within 24 h: the same task'
         })
       ),
-      prefer: Type.Optional(Type.String({ description: 'wait=N answers when the task ends, at most N seconds later' }))
+      prefer: Type.Optional(Type.String({ description: 'wait=N answers when the task ends, at most N seconds later' })),
+      traceparent: Type.Optional(
+        Type.String({
+          description:
+            'W3C Trace Context: the id of the trace stands in the log of every service that has to do with the task'
+        })
+      )
     }),
     body: ref(GenerateRequest),
     response: {
