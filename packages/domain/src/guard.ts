@@ -1,53 +1,68 @@
 import type { Need } from '@comfy-balancer/contract/need'
 import { modelsOf } from './capability.ts'
 import type { Candidate, NodeView, Pair, Situation, Suitability } from './policy.ts'
-import { type Prediction, predict, totalSeconds } from './prediction.ts'
+import { predict, type Rates, ratesOf } from './prediction.ts'
 
 /** After so long a wait a task takes any capable node (dispatch.md, rule 1). */
 const guardEndsSeconds = 120
 /** Another node must finish clearly sooner before a free one is left idle for it: predictions err by more than this. */
 const guardMargin = 0.9
 
-/** A node at work as it will be when its attempt ends: it holds that attempt's models then. */
-type AtWork = { node: NodeView; after: NodeView; seconds: number; predictions: Map<Candidate, Prediction> }
+/** It looks at so many waiting tasks, or at one for each node; when more wait, every node has work to do. */
+const guardLooks = 64
+
+/** A node at work: when it will be free, and what it will hold then. */
+type AtWork = {
+  readonly node: NodeView
+  readonly seconds: number
+  readonly resident: ReadonlySet<string>
+  readonly rates: Map<string, Rates>
+}
 
 const atWork = (node: NodeView, need: Need, seconds: number): AtWork => ({
   node,
-  after: { ...node, resident: new Set(modelsOf(need)) },
   seconds,
-  predictions: new Map()
+  resident: new Set(modelsOf(need)),
+  rates: new Map()
 })
 
 /**
- * Rule 1: leaves out a pair when another node, at work now or from this round on, would still finish the task clearly sooner after the
- * same-model tasks that are ahead of it.
+ * Rule 1: leaves out a pair when the other nodes, those at work now or from this round on, would still finish the task clearly sooner after
+ * everything that is ahead of it.
  */
 export const createGuard = ({ nodes, candidates, learned, waiting, nowMs }: Situation, isSuitable: Suitability) => {
-  const isOn = waiting <= nodes.filter(node => node.available).length
+  const isOn = waiting <= Math.max(guardLooks, nodes.filter(node => node.available).length)
   const busy = nodes.flatMap(node => (node.attempt ? [atWork(node, node.attempt.need, remaining(node.attempt))] : []))
   const models = new Map(candidates.map(task => [task.needId, modelsOf(task.need).join()]))
   let ahead = candidates.toSorted((a, b) => a.orderMs - b.orderMs)
 
-  const predicted = ({ after, predictions }: AtWork, task: Candidate): Prediction => {
-    const found = predictions.get(task) ?? predict(after, task.need, task.work, learned.get(task.needId))
-    predictions.set(task, found)
+  const ratesFor = ({ node, resident, rates }: AtWork, { needId, need }: Candidate): Rates => {
+    const found = rates.get(needId) ?? ratesOf({ ...node, resident }, need, learned.get(needId))
+    rates.set(needId, found)
     return found
   }
 
+  /** Gives what waits, in order, to the node at work that finishes it first. */
   const finishSeconds = (): ReadonlyMap<Candidate, number> => {
-    const soonest = new Map<Candidate, number>()
-    for (const one of busy) {
-      const queues = new Map<string, number>()
-      for (const task of ahead.filter(task => isSuitable(one.node, task))) {
-        const same = models.get(task.needId)!
-        const before = queues.get(same)
-        const own = predicted(one, task)
-        const finish = before === undefined ? one.seconds + totalSeconds(own) : before + own.executionSeconds
-        queues.set(same, finish)
-        soonest.set(task, Math.min(finish, soonest.get(task) ?? finish))
-      }
+    const finish = new Map<Candidate, number>()
+    const lanes = busy.map(one => ({ one, seconds: one.seconds, models: '' }))
+    for (const task of ahead) {
+      const same = models.get(task.needId)!
+      const ends = lanes
+        .filter(({ one }) => isSuitable(one.node, task))
+        .map(lane => {
+          const { loadSeconds, coldSeconds, secondsPerWork } = ratesFor(lane.one, task)
+          const load = lane.models === '' ? loadSeconds : lane.models === same ? 0 : coldSeconds
+          const { executionSeconds } = predict({ loadSeconds, coldSeconds, secondsPerWork }, task.work)
+          return { lane, seconds: lane.seconds + load + executionSeconds }
+        })
+      if (ends.length === 0) continue
+      const first = ends.reduce((best, end) => (end.seconds < best.seconds ? end : best))
+      finish.set(task, first.seconds)
+      first.lane.seconds = first.seconds
+      first.lane.models = same
     }
-    return soonest
+    return finish
   }
 
   return {

@@ -1,7 +1,7 @@
 import type { Need } from '@comfy-balancer/contract/need'
 import { type Capability, hasLabels, lacking, modelsOf } from './capability.ts'
 import { createGuard } from './guard.ts'
-import { type Learned, type Prediction, predict, totalSeconds } from './prediction.ts'
+import { type Learned, type Prediction, predict, ratesOf, totalSeconds } from './prediction.ts'
 
 /** A node as the policy sees it. Load comes from the ledger: a node is free when its slot is empty. */
 export type NodeView = {
@@ -66,7 +66,10 @@ export type Assignment = {
   readonly overtakes: readonly string[]
 }
 
-/** A tenant may be overtaken for a resident model by this many model loads' worth of service, and this often (dispatch.md, rule 2); on a small fleet no oftener than twice a node. */
+/**
+ * A tenant may be overtaken for a resident model by this many model loads' worth of service, and this often (dispatch.md, rule 2); no oftener
+ * than it has tasks waiting, or than there are nodes: a light tenant is served after one task's time.
+ */
 const creditLoads = 10
 const maxOvertaken = 8
 
@@ -102,7 +105,7 @@ export const assign = (situation: Situation): Assignment[] => {
   const isSuitable = suitability(situation.nodes)
   const guard = createGuard(situation, isSuitable)
   const flows = new Map(situation.flows)
-  const mayOvertake = Math.min(maxOvertaken, 2 * situation.nodes.length)
+  const mayOvertake = patience(situation)
   const chosen: Assignment[] = []
   let open = openPairs(situation, isSuitable)
   while (open.length > 0) {
@@ -146,18 +149,67 @@ const largeEnough = (nodes: ReadonlySet<NodeView>, { vramAboveBytes }: Candidate
     ? nodes
     : new Set([...nodes].filter(({ vramTotalBytes = Number.POSITIVE_INFINITY }) => vramTotalBytes > vramAboveBytes))
 
-const openPairs = ({ nodes, candidates, learned, nowMs }: Situation, isSuitable: Suitability): Pair[] => {
-  const free = nodes.filter(node => node.available && !node.attempt)
-  return candidates.flatMap(task => {
-    const ageSeconds = Math.max(0, (nowMs - task.orderMs) / 1000)
-    return free
-      .filter(node => isSuitable(node, task))
-      .map(node => {
-        const predicted = predict(node, task.need, task.work, learned.get(task.needId))
-        const seconds = totalSeconds(predicted)
-        return { node, task, predicted, seconds, score: (ageSeconds + seconds) / seconds }
-      })
+/** A model in VRAM is worth so many of its loads to the tasks that wait for it: they count as that much older (results/scheduling.md). */
+const keptLoads = 16
+/** And a load counts so many times when it is weighed against other work, shared by the tasks that it is for (results/scheduling.md). */
+const loadWeight = 4
+
+const openPairs = (situation: Situation, isSuitable: Suitability): Pair[] => {
+  const { nodes, candidates, learned, nowMs } = situation
+  const sharers = loadSharers(situation)
+  const usual = usualWork(candidates)
+  return nodes
+    .filter(node => node.available && !node.attempt)
+    .flatMap(node => {
+      const rates = memo((task: Candidate) => ratesOf(node, task.need, learned.get(task.needId)))
+      return candidates
+        .filter(task => isSuitable(node, task))
+        .map(task => {
+          const known = rates(task)
+          const predicted = predict(known, task.work)
+          const ageSeconds = Math.max(0, (nowMs - task.orderMs) / 1000)
+          const kept = (keptLoads * (known.coldSeconds - known.loadSeconds)) / (known.secondsPerWork * usual(task))
+          const effort = predicted.executionSeconds + (loadWeight * predicted.loadSeconds) / sharers(task)
+          const score = (ageSeconds + effort) / effort + kept
+          return { node, task, predicted, seconds: totalSeconds(predicted), score }
+        })
+    })
+}
+
+/** How many waiting tasks a load for a task would serve: those with its models, divided among the nodes that hold them and one more. */
+const loadSharers = ({ nodes, candidates }: Situation): ((task: Candidate) => number) => {
+  const waiting = new Map<string, number>()
+  const models = memo((task: Candidate) => modelsOf(task.need))
+  for (const task of candidates) waiting.set(models(task).join(), (waiting.get(models(task).join()) ?? 0) + 1)
+  const held = nodes.map(({ attempt, resident }) => (attempt ? new Set(modelsOf(attempt.need)) : resident))
+  return memo((task: Candidate) => {
+    const holders = held.filter(files => models(task).every(model => files.has(model))).length
+    return Math.max(1, waiting.get(models(task).join())! / (holders + 1))
   })
+}
+
+/** The mean size of the tasks that wait with the same need. */
+const usualWork = (candidates: readonly Candidate[]): ((task: Candidate) => number) =>
+  memo(({ needId }) => {
+    const same = candidates.filter(task => task.needId === needId)
+    return same.reduce((sum, { work }) => sum + work, 0) / same.length
+  })
+
+/** Asks once for each need. */
+const memo = <Value>(ask: (task: Candidate) => Value): ((task: Candidate) => Value) => {
+  const known = new Map<string, Value>()
+  return task => {
+    const value = known.get(task.needId) ?? ask(task)
+    known.set(task.needId, value)
+    return value
+  }
+}
+
+/** How often a tenant may be overtaken. */
+const patience = ({ nodes, candidates }: Situation): ((tenant: string) => number) => {
+  const waiting = new Map<string, number>()
+  for (const { tenant } of candidates) waiting.set(tenant, (waiting.get(tenant) ?? 0) + 1)
+  return tenant => Math.min(maxOvertaken, Math.max(nodes.length, waiting.get(tenant) ?? 0))
 }
 
 const flowOf = (flows: ReadonlyMap<string, Flow>, tenant: string): Flow =>
@@ -177,7 +229,7 @@ const settle = (flows: Map<string, Flow>, { task, seconds }: Pair, overtakes: re
 const fairest = (
   pairs: readonly Pair[],
   flows: ReadonlyMap<string, Flow>,
-  mayOvertake: number,
+  mayOvertake: (tenant: string) => number,
   random: () => number
 ): { pair: Pair; overtakes: string[] } | undefined => {
   if (pairs.length === 0) return undefined
@@ -198,7 +250,8 @@ const fairest = (
       pair.predicted.loadSeconds === 0 &&
       startOf(pair) - least <= credit
   )
-  if (resident.length === 0 || flowOf(flows, tenant).overtaken >= mayOvertake) return { pair: best, overtakes: [] }
+  if (resident.length === 0 || flowOf(flows, tenant).overtaken >= mayOvertake(tenant))
+    return { pair: best, overtakes: [] }
   return { pair: foremost(resident, random), overtakes: [tenant] }
 }
 

@@ -268,18 +268,18 @@ t.test('the guard leaves a node idle only for one that finishes the task sooner'
       chosen: []
     },
     {
-      name: 'off when more wait than nodes are there',
+      name: 'off when more wait than it looks at',
       nodes: [aNode('cold'), warmBusy(1)],
-      waiting: 3,
+      waiting: 65,
       chosen: ['cold←t']
     },
     {
-      name: 'nodes that are away are not there',
-      nodes: [aNode('cold'), warmBusy(1), aNode('away-1', { available: false }), aNode('away-2', { available: false })],
-      waiting: 3,
+      name: 'in a larger fleet when more wait than nodes are there: those that are away are not',
+      nodes: [aNode('cold'), warmBusy(1), ...range(70).map(i => aNode(`away-${i}`, { available: false }))],
+      waiting: 65,
       chosen: ['cold←t']
     },
-    { name: 'on when as many wait', nodes: [aNode('cold'), warmBusy(1)], waiting: 2, chosen: [] },
+    { name: 'on when as many wait', nodes: [aNode('cold'), warmBusy(1)], waiting: 64, chosen: [] },
     {
       name: 'on just before the task has waited for 120 s',
       nodes: [aNode('cold'), warmBusy(1)],
@@ -353,7 +353,7 @@ t.test('short work goes first, aged by ratio, the older of equals first', async 
     ],
     [
       'the short one when its wait is the larger multiple',
-      [aTask('long', 'A', { ...long, ageSeconds: 3_000 }), aTask('short', 'A', { ageSeconds: 250 })],
+      [aTask('long', 'A', { ...long, ageSeconds: 3_000 }), aTask('short', 'A', { ageSeconds: 300 })],
       ['n1←short']
     ],
     ['the older of equals', [aTask('young', 'A', { ageSeconds: 1 }), aTask('old', 'A', { ageSeconds: 2 })], ['n1←old']]
@@ -400,6 +400,8 @@ t.test('the tenant that was served least goes first, and may be overtaken only w
   const warm = aNode('warm', { resident: holding('A') })
   const light = aTask('light', 'B', { tenant: 'light' })
   const heavy = aTask('heavy', 'A', { tenant: 'heavy', ageSeconds: 500 })
+  const several = (count: number) =>
+    range(count).map(i => aTask(`light-${i}`, 'B', { tenant: 'light', ageSeconds: (count - i) / 100 }))
   const cases: [string, NodeView[], Candidate[], Situation['flows'], string[], string[]][] = [
     ['without residency the least served', [aNode('n1')], [heavy, light], flows(5, 6), ['n1←light'], []],
     [
@@ -412,10 +414,13 @@ t.test('the tenant that was served least goes first, and may be overtaken only w
     ],
     ['a resident model within the credit', [warm], [heavy, light], flows(0, 100), ['warm←heavy'], ['light']],
     ['not beyond ten loads', [warm], [heavy, light], flows(0, 101), ['warm←light'], []],
-    ['not for the third time on a single node', [warm], [heavy, light], flows(0, 5, 2), ['warm←light'], []],
-    ['for the second time', [warm], [heavy, light], flows(0, 5, 1), ['warm←heavy'], ['light']],
-    ['not for the ninth time in a fleet', [warm, ...atWork], [heavy, light], flows(0, 5, 8), ['warm←light'], []],
-    ['for the eighth time', [warm, ...atWork], [heavy, light], flows(0, 5, 7), ['warm←heavy'], ['light']],
+    ['not for the second time on a single node', [warm], [heavy, light], flows(0, 5, 1), ['warm←light'], []],
+    ['as often as it has tasks', [warm], [heavy, ...several(2)], flows(0, 5, 1), ['warm←heavy'], ['light']],
+    ['and no oftener', [warm], [heavy, ...several(2)], flows(0, 5, 2), ['warm←light-0'], []],
+    ['as often as there are nodes', [warm, ...atWork], [heavy, light], flows(0, 5, 3), ['warm←heavy'], ['light']],
+    ['and no oftener than that', [warm, ...atWork], [heavy, light], flows(0, 5, 4), ['warm←light'], []],
+    ['for the eighth time', [warm], [heavy, ...several(9)], flows(0, 5, 7), ['warm←heavy'], ['light']],
+    ['not for the ninth time', [warm], [heavy, ...several(9)], flows(0, 5, 8), ['warm←light-0'], []],
     [
       'not where the due task needs no load either',
       [aNode('n1', { resident: holding('A', 'B') })],
@@ -603,7 +608,7 @@ t.test('a choice explains itself: prediction, score and the runner-up', async t 
       node: 'n1',
       task: 't',
       predicted: { loadSeconds: 8, executionSeconds: 10 },
-      score: 3,
+      score: (36 + 42) / 42,
       runnerUp: { node: 'n2', seconds: 28 },
       overtakes: []
     }

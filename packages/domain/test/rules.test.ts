@@ -6,7 +6,7 @@ import { type Admission, admit, type KnownNode } from '../src/admission.ts'
 import { createCapability, foldPath, hasLabels, isModelFile, lacking, modelsOf } from '../src/capability.ts'
 import { fingerprintText } from '../src/fingerprint.ts'
 import { groupProgress } from '../src/group.ts'
-import { predict } from '../src/prediction.ts'
+import { predict, ratesOf } from '../src/prediction.ts'
 import { reachable } from '../src/reachable.ts'
 import { afterOutOfMemory, backoffMs, type RetryClass, retryRules } from '../src/retry.ts'
 import { seedInputsOf } from '../src/seeds.ts'
@@ -525,9 +525,12 @@ t.test('prediction: load of what is missing, execution by node, by fleet or by g
     ['no model', 'n1', holding(), aNeed(), learned, 0, 2.5]
   ]
   for (const [name, id, resident, need, known, loadSeconds, executionSeconds] of cases) {
-    t.same(predict({ id, capability, resident }, need, 10, known), { loadSeconds, executionSeconds }, name)
+    t.same(predict(ratesOf({ id, capability, resident }, need, known), 10), { loadSeconds, executionSeconds }, name)
   }
-  const instant = predict({ id: 'n1', capability, resident: holding() }, aNeed(), 0.01, aLearned(0, { n1: 0.001 }))
+  const instant = predict(
+    ratesOf({ id: 'n1', capability, resident: holding() }, aNeed(), aLearned(0, { n1: 0.001 })),
+    0.01
+  )
   t.equal(instant.executionSeconds, 0.05, 'nothing takes no time at all')
 })
 

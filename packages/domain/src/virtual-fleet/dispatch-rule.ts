@@ -1,0 +1,150 @@
+import { createCapability } from '../capability.ts'
+import { type Assignment, assign, type Candidate, type NodeView, type Situation } from '../policy.ts'
+import { type Learned, learn, noDurations, type Prediction, totalSeconds } from '../prediction.ts'
+import { BoundedLook } from './bounded-look.ts'
+import { FairPlaces } from './fair-places.ts'
+import type { HandOver, Rule, VirtualFleet } from './simulate.ts'
+import type { VirtualJob } from './virtual-job.ts'
+import type { VirtualNode } from './virtual-node.ts'
+
+export type DispatchOptions = {
+  readonly models: readonly string[]
+  readonly random: () => number
+  /** Of tenants that weigh something else than 1. */
+  readonly weights?: Readonly<Record<string, number>>
+  /** What is known of each model's need; learned from the runs when left out. */
+  readonly known?: ReadonlyMap<string, Learned>
+  readonly onRound?: (situation: Situation, chosen: readonly Assignment[]) => void
+}
+
+/** Dispatchers look this often although nothing happened; in virtual time it changes little and costs much to do it every 250 ms. */
+const tickMs = 1_000
+/** A dead process is noticed by its refused connections, a dead machine by its lease (dispatch.md): the slower of both. */
+const leaseMs = 5_000
+
+/** The very policy, with the ledger's books around it: places of tenants, bounded looks, learned durations, slots. */
+export const createDispatchRule = (options: DispatchOptions): Rule => {
+  const { models, random, weights = {}, known, onRound } = options
+  const places = new FairPlaces(weights)
+  const queues = new BoundedLook()
+  const capability = capabilityOf(models)
+  const learned = new Map(known)
+  const candidates = new Map<string, Candidate>()
+  const slots = new Map<VirtualNode, { candidate: Candidate; predicted: Prediction; claimedMs: number }>()
+
+  const viewOf = (node: VirtualNode, nowMs: number): NodeView => {
+    const slot = slots.get(node)
+    const attempt = slot && {
+      need: slot.candidate.need,
+      elapsedSeconds: (nowMs - slot.claimedMs) / 1000,
+      predictedSeconds: totalSeconds(slot.predicted)
+    }
+    return {
+      ...blank,
+      id: node.id,
+      labels: { node: node.id },
+      capability,
+      resident: new Set(node.resident.map(fileOf)),
+      available: node.isUp,
+      attempt
+    }
+  }
+
+  const claim = ({ nodes, waiting, nowMs }: VirtualFleet, chosen: Assignment): HandOver => {
+    const node = nodes.find(({ id }) => id === chosen.node)!
+    const candidate = candidates.get(chosen.task)!
+    places.claimed(candidate.tenant, totalSeconds(chosen.predicted), chosen.overtakes)
+    slots.set(node, { candidate, predicted: chosen.predicted, claimedMs: nowMs })
+    return { node, job: waiting.get(chosen.task)! }
+  }
+
+  const forgetDown = (): void => {
+    for (const [node, { candidate, predicted }] of slots) {
+      if (node.isUp) continue
+      slots.delete(node)
+      places.charge(candidate.tenant, -totalSeconds(predicted))
+    }
+  }
+
+  return {
+    name: 'comfy-balancer',
+    tickMs,
+    recoversMs: leaseMs,
+
+    decide: fleet => {
+      const { nodes, nowMs } = fleet
+      forgetDown()
+      if (queues.size === 0 || !nodes.some(node => node.isUp && !slots.has(node))) return []
+      const startOf = (tenant: string) => places.flow(tenant).start
+      const situation: Situation = {
+        nodes: nodes.map(node => viewOf(node, nowMs)),
+        candidates: queues.look(startOf, new Set(nodes.flatMap(node => node.resident.map(fileOf)))),
+        flows: new Map(queues.tenants().map(tenant => [tenant, places.flow(tenant)])),
+        learned,
+        waiting: queues.size,
+        nowMs,
+        random
+      }
+      const chosen = assign(situation)
+      onRound?.(situation, chosen)
+      return chosen.map(one => claim(fleet, one))
+    },
+
+    joined: (job, { nowMs }) => {
+      const candidate = candidates.get(job.id) ?? candidateOf(job, nowMs)
+      candidates.set(job.id, candidate)
+      if (queues.add(candidate)) places.joined(candidate.tenant)
+    },
+
+    left: job => queues.remove(candidates.get(job.id)!),
+
+    ended: (job, node, spent) => {
+      const slot = slots.get(node)
+      slots.delete(node)
+      if (!slot) return
+      const { loadSeconds, executionSeconds } = spent
+      places.charge(slot.candidate.tenant, loadSeconds + executionSeconds - totalSeconds(slot.predicted))
+      if (known || executionSeconds === 0) return
+      const { needId } = slot.candidate
+      learned.set(needId, learn(learned.get(needId) ?? noDurations, node.id, job.work, spent))
+    }
+  }
+}
+
+const fileOf = (model: string): string => `${model}.safetensors`
+
+const candidateOf = (job: VirtualJob, nowMs: number): Candidate => ({
+  id: job.id,
+  tenant: job.tenant ?? 'default',
+  needId: job.node === undefined ? job.model : `${job.model}@${job.node}`,
+  need: {
+    classes: ['Loader'],
+    models: [{ classType: 'Loader', input: 'name', value: fileOf(job.model) }],
+    files: [],
+    labels: job.node === undefined ? {} : { node: job.node }
+  },
+  orderMs: nowMs - (job.headStartMs ?? 0),
+  acceptedMs: nowMs,
+  work: job.work,
+  avoid: [],
+  stay: undefined,
+  vramAboveBytes: undefined
+})
+
+/** Nodes that have every model, of 6 GB each. */
+const capabilityOf = (models: readonly string[]) => {
+  const files = models.map(fileOf)
+  return createCapability({
+    classes: { Loader: { output: true, required: [], choices: { name: 0 }, uploads: [] } },
+    lists: [files],
+    modelBytes: Object.fromEntries(files.map(file => [file, 6e9]))
+  })
+}
+
+const blank = {
+  gpuUuid: undefined,
+  vramTotalBytes: undefined,
+  vramUsedBytes: undefined,
+  utilization: undefined,
+  strained: false
+}
