@@ -19,6 +19,7 @@ import { measureOverhead, overheadTable } from './overhead.ts'
 import { hasLost, keptTable, measureFull, measureRestarts } from './redis-restart.ts'
 import { isBroken, measureRollingRestart, rollingRestartTable } from './rolling-restart.ts'
 import { measureScale, scaleReport } from './scale.ts'
+import { compare, reportChart, reportText } from './scheduling/report.ts'
 import { growing, measureSoak, soakTable } from './soak.ts'
 import { startReceiver } from './soak-load.ts'
 
@@ -183,6 +184,13 @@ const redisRestart = async (times: number): Promise<void> =>
     return { file: 'redis-restart.md', text: text.join('\n\n'), isLoss: kept.some(hasLost) }
   })
 
+/** `npm run bench -- scheduling [seeds]`: the policy against what users would have instead, in virtual time; no Redis, no processes. */
+const scheduling = async (seeds: number): Promise<void> => {
+  const all = compare(seeds)
+  writeFileSync(join(results, 'scheduling.svg'), `${reportChart(all)}\n`)
+  keep({ file: 'scheduling.md', text: reportText(all, seeds) })
+}
+
 const redisNote = [
   'Redis appends to its file with `appendfsync everysec`, as we ship it, and dies by `kill -9`: what the process has written the kernel',
   'still has, so nothing is lost by that. Only when the machine itself dies (power, kernel) may up to about the last second of accepted',
@@ -235,7 +243,7 @@ const rollingRestart = async (nodes: number): Promise<void> => {
 }
 
 const suites: Readonly<Record<string, (argument: number) => Promise<void>>> = {
-  ...{ overhead, api, fairness, followers, ledger, scale, failover, soak },
+  ...{ overhead, api, fairness, followers, ledger, scale, failover, scheduling, soak },
   'redis-restart': redisRestart,
   'rolling-restart': rollingRestart
 }
@@ -249,6 +257,7 @@ const defaults: Readonly<Record<string, string>> = {
     ledger: '60',
     scale: '100',
     failover: '30',
+    scheduling: '3',
     soak: '10'
   },
   'redis-restart': '10',

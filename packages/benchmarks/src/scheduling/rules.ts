@@ -1,0 +1,25 @@
+import { createDispatchRule } from '@comfy-balancer/domain/virtual-fleet/dispatch-rule'
+import { type Rule, type Scenario, simulate } from '@comfy-balancer/domain/virtual-fleet/simulate'
+import type { VirtualRun } from '@comfy-balancer/domain/virtual-fleet/virtual-job'
+import { randomFrom } from '../chaos/random.ts'
+import { peers } from './peers.ts'
+
+/** What we call ourselves in the tables. */
+export const ours = 'comfy-balancer'
+
+const rulesFor = ({ jobs }: Scenario, seed: number): Rule[] => {
+  const models = [...new Set(jobs.map(job => job.model))]
+  return [createDispatchRule({ models, random: randomFrom(seed) }), ...peers(randomFrom(seed))]
+}
+
+/** The names of all rules, ours first. */
+export const ruleNames: readonly string[] = rulesFor({ gpus: [], jobs: [], loadSeconds: () => 0 }, 0).map(
+  rule => rule.name
+)
+
+/** Runs a scenario by one of the rules. */
+export const runBy = (name: string, scenario: Scenario, seed: number): VirtualRun[] => {
+  const rule = rulesFor(scenario, seed).find(one => one.name === name)
+  if (!rule) throw new RangeError(`no rule is named ${name}`)
+  return simulate(scenario, rule)
+}
