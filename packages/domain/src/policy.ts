@@ -68,7 +68,7 @@ export type Assignment = {
 
 /**
  * A tenant may be overtaken for a resident model by this many model loads' worth of service, and this often (dispatch.md, rule 2); no oftener
- * than it has tasks waiting, or than there are nodes: a light tenant is served after one task's time.
+ * than it has tasks waiting, or than half of the nodes become free: a light tenant waits for about half a task's time.
  */
 const creditLoads = 10
 const maxOvertaken = 8
@@ -149,9 +149,12 @@ const largeEnough = (nodes: ReadonlySet<NodeView>, { vramAboveBytes }: Candidate
     ? nodes
     : new Set([...nodes].filter(({ vramTotalBytes = Number.POSITIVE_INFINITY }) => vramTotalBytes > vramAboveBytes))
 
-/** A model in VRAM is worth so many of its loads to the tasks that wait for it: they count as that much older (results/scheduling.md). */
-const keptLoads = 16
-/** And a load counts so many times when it is weighed against other work, shared by the tasks that it is for (results/scheduling.md). */
+/**
+ * A model in VRAM is worth so many of its loads: the tasks that wait for it count as that much older. Large enough that a node seldom leaves
+ * one while tasks wait for it, small enough that under overload others come first when they waited that much longer (results/scheduling.md).
+ */
+const keptLoads = 32
+/** A load is weighed against other work this many times, for what it evicts is loaded again, and shared by the tasks that it is for. */
 const loadWeight = 4
 
 const openPairs = (situation: Situation, isSuitable: Suitability): Pair[] => {
@@ -209,7 +212,7 @@ const memo = <Value>(ask: (task: Candidate) => Value): ((task: Candidate) => Val
 const patience = ({ nodes, candidates }: Situation): ((tenant: string) => number) => {
   const waiting = new Map<string, number>()
   for (const { tenant } of candidates) waiting.set(tenant, (waiting.get(tenant) ?? 0) + 1)
-  return tenant => Math.min(maxOvertaken, Math.max(nodes.length, waiting.get(tenant) ?? 0))
+  return tenant => Math.min(maxOvertaken, Math.max(Math.ceil(nodes.length / 2), waiting.get(tenant) ?? 0))
 }
 
 const flowOf = (flows: ReadonlyMap<string, Flow>, tenant: string): Flow =>

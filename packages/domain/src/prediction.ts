@@ -51,6 +51,8 @@ export const predict = ({ loadSeconds, secondsPerWork }: Rates, work: number): P
 
 /** The weight of the latest attempt: hardware and models of ten runs ago are forgotten. */
 const recent = 0.3
+/** An attempt that is farther off than this factor counts as if it were at it: a stall must not ruin what is known. */
+const outlier = 3
 
 /** Learns from a finished attempt, as the script `complete` does. A load is learned only where there was one. */
 export const learn = (
@@ -70,5 +72,8 @@ const meansWith = ({ fleet, byNode }: Means, node: string, seconds: number): Mea
   byNode: new Map(byNode).set(node, moved(byNode.get(node), seconds))
 })
 
-const moved = (mean = Number.NaN, seconds: number): number =>
-  Number.isNaN(mean) ? seconds : mean + recent * (seconds - mean)
+const moved = (mean: number | undefined, seconds: number): number => {
+  if (mean === undefined) return seconds
+  const near = mean > 0 ? Math.max(mean / outlier, Math.min(mean * outlier, seconds)) : seconds
+  return mean + recent * (near - mean)
+}

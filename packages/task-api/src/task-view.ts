@@ -1,4 +1,5 @@
 import type { Task } from '@comfy-balancer/contract/task'
+import { etaSeconds } from '@comfy-balancer/domain/eta'
 import { isTerminal, shownState } from '@comfy-balancer/domain/task-state'
 import type { StoredOutput } from '@comfy-balancer/task-store/manifest'
 import type { FoundTask } from '@comfy-balancer/task-store/tasks'
@@ -40,13 +41,16 @@ const viewOutput = (task: string, output: StoredOutput): Task['outputs'][number]
 
 const queueOf = ({ state, claimedMs, charged, work, standing }: FoundTask): Task['queue'] => {
   if (isTerminal(state)) return null
-  const { nowMs, before, secondsPerWork, nodesAlive } = standing
+  const { nowMs, before, secondsPerWork, nodesAlive: nodes } = standing
   if (claimedMs !== undefined && (state === 'running' || state === 'leased')) {
     return { position: 0, etaSeconds: Math.max(0, seconds(charged * 1000 - (nowMs - claimedMs))) }
   }
   const position = before + 1
-  if (secondsPerWork === undefined || nodesAlive === 0) return { position, etaSeconds: null }
-  return { position, etaSeconds: seconds(Math.ceil(position / nodesAlive) * secondsPerWork * work * 1000) }
+  if (secondsPerWork === undefined || nodes === 0) return { position, etaSeconds: null }
+  return {
+    position,
+    etaSeconds: seconds(etaSeconds({ ...standing, nodes, taskSeconds: secondsPerWork * work }) * 1000)
+  }
 }
 
 const progressOf = ({ id, state, standing: { node } }: FoundTask): Task['progress'] => {

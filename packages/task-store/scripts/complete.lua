@@ -9,12 +9,13 @@ if t[2] ~= ARGV[2] then return 'stale' end
 if t[1] == 'succeeded' then return 'ok' end
 if TERMINAL[t[1]] then return 'terminal' end
 
--- An exponential mean forgets old hardware and old models after about ten runs.
+-- An exponential mean forgets old hardware and old models after about ten runs; one that is far off counts as three times as much, or a third.
 local function learn(name, seconds)
   local stats = K.stats .. t[3]
   for _, field_name in ipairs({ name, name .. ':' .. t[4] }) do
     local mean = tonumber(redis.call('HGET', stats, field_name) or '') or seconds
-    redis.call('HSET', stats, field_name, tostring(mean + 0.3 * (seconds - mean)))
+    local near = mean > 0 and math.max(mean / 3, math.min(mean * 3, seconds)) or seconds
+    redis.call('HSET', stats, field_name, tostring(mean + 0.3 * (near - mean)))
   end
   redis.call('PEXPIRE', stats, L.keepNeedMs)
 end

@@ -38,10 +38,15 @@ export type TaskResult = { readonly outputs: readonly StoredOutput[]; readonly e
 /** How a task stood when it was read. */
 export type Standing = {
   readonly nowMs: number
-  /** While it waits: how many of the same need and tenant stand before it, what a unit of its work took on average, and how many nodes are there. */
+  /** While it waits: its place in the queue of its tenant and need, what waits of its tenant and of each other (of 64 tenants). */
   readonly before: number
+  readonly inQueue: number
+  readonly ofTenant: number
+  readonly others: readonly number[]
+  /** What a unit of its work took on average, and how many nodes are there and at work. */
   readonly secondsPerWork: number | undefined
   readonly nodesAlive: number
+  readonly nodesBusy: number
   /** While it is at a node. */
   readonly node: NodeRecord | undefined
 }
@@ -86,11 +91,13 @@ export const createTasks = ({ redis, keys, run, limits }: StoreDeps) => ({
 
   /** The task; undefined when it is not there, or belongs to another tenant. */
   async find(id: string, tenant?: string): Promise<FoundTask | undefined> {
-    const [nowMs, fields, text, before, perWork, nodesAlive, nodes] = (await run('task', id)) as FoundReply
+    const [nowMs, fields, text, before, perWork, nodesAlive, nodes, crowd] = (await run('task', id)) as FoundReply
     const record = readTaskRecord(id, flatHash(fields))
     if (!record || (tenant !== undefined && record.tenant !== tenant)) return undefined
     const secondsPerWork = perWork === null ? undefined : Number(perWork)
-    const standing = { nowMs, before: before ?? 0, secondsPerWork, nodesAlive, node: nodes.flatMap(readNodeRow)[0] }
+    const [inQueue = 0, ofTenant = 0, nodesBusy = 0, ...others] = crowd
+    const place = { before: before ?? 0, inQueue, ofTenant, others }
+    const standing = { nowMs, ...place, secondsPerWork, nodesAlive, nodesBusy, node: nodes.flatMap(readNodeRow)[0] }
     return { ...record, result: readResult(record, text), standing }
   },
 
@@ -151,7 +158,8 @@ type FoundReply = [
   before: number | null,
   perWork: string | null,
   nodesAlive: number,
-  nodes: NodeRow[]
+  nodes: NodeRow[],
+  crowd: number[]
 ]
 
 const overQuota = (detail: unknown): OverQuota => {

@@ -9,29 +9,32 @@ export type Bounds = { readonly meanSojourn: number; readonly makespan: number }
  * there; and half of each job's own time on the fastest GPU more than the mean of the times at which it is worked on there, shortest first
  * (Goemans, Wein and Williamson 2000). The larger one counts. Every model that nobody holds has to be loaded once, at the least.
  */
-export const boundsOf = ({ gpus, jobs, loadSeconds }: Scenario): Bounds => {
+export const boundsOf = (scenario: Scenario): Bounds => {
+  const { gpus, jobs } = scenario
   const speed = gpus.reduce((sum, gpu) => sum + gpu.speed, 0)
   const fastest = Math.max(...gpus.map(gpu => gpu.speed))
+  const own = mean(jobs.map(job => job.seconds / fastest))
+  const srpt = fluid(jobs, speed, part => part.leftSeconds)
+  const sojourn = mean(srpt.map(({ job, endSeconds }) => endSeconds - job.atMs / 1000))
+  const busy = mean(fluid(jobs, speed, ({ job }) => job.seconds).map(one => one.meanBusySeconds - one.job.atMs / 1000))
+  const fluidEnd = Math.max(...srpt.map(({ endSeconds }) => endSeconds))
+  const last = Math.max(...jobs.map(job => job.atMs / 1000 + job.seconds / fastest))
+  return {
+    meanSojourn: Math.max(sojourn, busy + own / 2, own),
+    makespan: Math.max(fluidEnd, last, filledEnd(scenario))
+  }
+}
+
+/** When everything comes at once: the work and the loads, on the slowest GPU where that costs least, spread evenly. 0 otherwise. */
+const filledEnd = ({ gpus, jobs, loadSeconds }: Scenario): number => {
+  if (jobs.some(job => job.atMs > 0)) return 0
   const held = new Set(gpus.flatMap(gpu => gpu.holds ?? []))
   const missing = [...new Set(jobs.map(job => job.model))].filter(model => !held.has(model))
   const loading = missing.reduce((sum, model) => sum + loadSeconds(model), 0)
-  const least = missing.length > 0 && held.size === 0 ? Math.min(...missing.map(loadSeconds)) : 0
-  const own = mean(jobs.map(job => job.seconds / fastest))
-  const srpt = mean(
-    fluid(jobs, speed, job => job.leftSeconds).map(({ job, endSeconds }) => endSeconds - job.atMs / 1000)
-  )
-  const busy = mean(fluid(jobs, speed, job => job.job.seconds).map(one => one.meanBusySeconds - one.job.atMs / 1000))
   const work = jobs.reduce((sum, job) => sum + job.seconds, 0)
-  const fluidEnd = Math.max(...fluid(jobs, speed, job => job.leftSeconds).map(({ endSeconds }) => endSeconds))
-  const longest = Math.max(...jobs.map(job => job.atMs / 1000 + job.seconds / fastest)) + least
-  const isAtOnce = jobs.every(job => job.atMs === jobs[0]!.atMs)
-  const filled = isAtOnce ? (work + loadingWork(gpus, loading)) / speed : fluidEnd
-  return { meanSojourn: Math.max(srpt, busy + own / 2, own), makespan: Math.max(filled, longest) }
+  const slowest = Math.min(...gpus.map(gpu => gpu.speed))
+  return (work + loading * slowest) / gpus.reduce((sum, gpu) => sum + gpu.speed, 0)
 }
-
-/** The least work that so many seconds of loading keep from being done: on the slowest GPU. */
-const loadingWork = (gpus: Scenario['gpus'], seconds: number): number =>
-  seconds * Math.min(...gpus.map(gpu => gpu.speed))
 
 type Part = { readonly job: VirtualJob; leftSeconds: number; busy: number; endSeconds: number; meanBusySeconds: number }
 

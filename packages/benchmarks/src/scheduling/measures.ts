@@ -41,8 +41,8 @@ export const measure = (rule: string, scenario: Seeded, seeds: readonly number[]
   }
 }
 
-const waitSeconds = (run: VirtualRun): number => (run.claimedMs - run.atMs) / 1000
-const taskSeconds = (run: VirtualRun): number => run.seconds
+const waitSeconds = (run: VirtualRun): number => (run.startedMs - run.atMs) / 1000
+const taskSeconds = (run: VirtualRun): number => (run.endedMs - run.startedMs) / 1000
 
 /** How far what was promised at acceptance was off, as a share of what it took. */
 const etaError = ({ state, etaSeconds, atMs, endedMs }: VirtualRun): number[] => {

@@ -1,9 +1,10 @@
 import type { Candidate } from '../policy.ts'
 
-/** Of how many tenants, queues, and tasks of a queue by either order a look tells: task-store's `lookBounds`. */
+/** Of how many tenants, queues, tasks of a queue by either order, and tasks in all a look tells: task-store's `lookBounds`. */
 const maxTenants = 64
 const maxQueues = 64
-const perQueue = 16
+const maxPerQueue = 16
+const maxTasks = 512
 
 type Queue = { readonly tenant: string; readonly needId: string; byOrder: Candidate[]; byWork: Candidate[] }
 
@@ -44,10 +45,16 @@ export class BoundedLook {
     return [...this.#tenants.keys()]
   }
 
-  /** Tasks before this one in its queue. */
-  rank(task: Candidate): number {
+  /** How many tasks a tenant has waiting. */
+  count(tenant: string): number {
+    return this.#tenants.get(tenant) ?? 0
+  }
+
+  /** Where a task stands in its queue and among all that its tenant has waiting. */
+  standing(task: Candidate): { readonly before: number; readonly inQueue: number; readonly ofTenant: number } {
     const { byOrder } = this.#queues.get(nameOf(task)) ?? { byOrder: [] }
-    return placeOf(byOrder, task, inOrder)
+    const before = placeOf(byOrder, task, inOrder)
+    return { before, inQueue: byOrder.length, ofTenant: this.count(task.tenant) }
   }
 
   /** The foremost and the shortest tasks of the queues of the least-served tenants and of those waiting for a file that a node holds. */
@@ -60,6 +67,7 @@ export class BoundedLook {
     const least = tenants.flatMap(tenant => all.filter(queue => queue.tenant === tenant).slice(0, share))
     const shown = new Set(least.slice(0, maxQueues))
     for (const queue of all) if (shown.size < 2 * maxQueues && needsAny(queue, resident)) shown.add(queue)
+    const perQueue = Math.max(1, Math.min(maxPerQueue, Math.floor(maxTasks / (2 * shown.size))))
     const seen = new Set<Candidate>()
     for (const { byOrder, byWork } of shown)
       for (const list of [byOrder, byWork]) for (const task of list.slice(0, perQueue)) seen.add(task)

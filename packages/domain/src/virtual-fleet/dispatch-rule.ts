@@ -1,4 +1,5 @@
 import { createCapability } from '../capability.ts'
+import { etaSeconds } from '../eta.ts'
 import { type Assignment, assign, type Candidate, type NodeView, type Situation } from '../policy.ts'
 import { type Learned, learn, noDurations, type Prediction, totalSeconds } from '../prediction.ts'
 import { BoundedLook } from './bounded-look.ts'
@@ -97,6 +98,20 @@ export const createDispatchRule = (options: DispatchOptions): Rule => {
     },
 
     left: job => queues.remove(candidates.get(job.id)!),
+
+    etaSeconds: (job, { nodes }) => {
+      const candidate = candidates.get(job.id)!
+      const { execution } = learned.get(candidate.needId) ?? noDurations
+      if (execution.fleet === undefined) return undefined
+      const { tenant } = candidate
+      return etaSeconds({
+        ...queues.standing(candidate),
+        others: queues.tenants().flatMap(other => (other === tenant ? [] : [queues.count(other)])),
+        nodes: nodes.filter(node => node.isUp).length,
+        nodesBusy: slots.size,
+        taskSeconds: execution.fleet * job.work
+      })
+    },
 
     ended: (job, node, spent) => {
       const slot = slots.get(node)

@@ -74,12 +74,12 @@ export const simulate = ({ gpus, jobs, loadSeconds, crashes = [] }: Scenario, ru
     if (waiting.delete(job.id)) rule.left?.(job)
   }
 
-  const end = (job: VirtualJob, state: VirtualRun['state'], on: string, loaded: boolean): void => {
+  const end = (job: VirtualJob, state: VirtualRun['state'], on: string, startedMs = nowMs, loaded = false): void => {
     const told = open.get(job.id)
     if (!told || !open.delete(job.id)) return
     unwait(job)
     const { claimedMs = nowMs, attempts, eta: etaSeconds } = told
-    runs.push({ ...job, state, claimedMs, endedMs: nowMs, on, loaded, attempts, etaSeconds })
+    runs.push({ ...job, state, claimedMs, startedMs, endedMs: nowMs, on, loaded, attempts, etaSeconds })
   }
 
   const begin = (node: VirtualNode): void => {
@@ -97,7 +97,7 @@ export const simulate = ({ gpus, jobs, loadSeconds, crashes = [] }: Scenario, ru
         loadSeconds,
         executionSeconds: (nowMs - attempt.startedMs) / 1000 - loadSeconds
       })
-      end(attempt.job, 'succeeded', node.id, loadSeconds > 0)
+      end(attempt.job, 'succeeded', node.id, attempt.startedMs, loadSeconds > 0)
       begin(node)
     })
   }
@@ -122,7 +122,7 @@ export const simulate = ({ gpus, jobs, loadSeconds, crashes = [] }: Scenario, ru
 
   const cancel = (job: VirtualJob): void => {
     const node = nodes.find(one => one.attempt?.job === job || one.queue.includes(job))
-    end(job, 'cancelled', node?.id ?? '', false)
+    end(job, 'cancelled', node?.id ?? '')
     if (!node) return
     if (node.attempt?.job === job) {
       rule.ended?.(job, node, { loadSeconds: 0, executionSeconds: 0 })
@@ -137,7 +137,7 @@ export const simulate = ({ gpus, jobs, loadSeconds, crashes = [] }: Scenario, ru
       events.add(nowMs + rule.recoversMs, () => {
         for (const job of inside.filter(({ id }) => open.has(id))) wait(job)
       })
-    } else if (rule.timesOutMs === undefined) for (const job of inside) end(job, 'lost', node.id, false)
+    } else if (rule.timesOutMs === undefined) for (const job of inside) end(job, 'lost', node.id)
     events.add(nowMs + downMs, () => {
       node.isUp = true
       begin(node)

@@ -18,6 +18,8 @@ export type VirtualRun = VirtualJob & {
   readonly state: 'succeeded' | 'cancelled' | 'lost'
   /** When it first left the queue for a node. */
   readonly claimedMs: number
+  /** When a GPU began its last attempt. */
+  readonly startedMs: number
   readonly endedMs: number
   readonly on: string
   /** Its last attempt had to load the model. */
