@@ -4,6 +4,7 @@ import { taskStates } from '@comfy-balancer/contract/task'
 import t from 'tap'
 import { type Admission, admit, type KnownNode } from '../src/admission.ts'
 import { createCapability, foldPath, hasLabels, isModelFile, lacking, modelsOf } from '../src/capability.ts'
+import { etaSeconds, type Standing } from '../src/eta.ts'
 import { fingerprintText } from '../src/fingerprint.ts'
 import { groupProgress } from '../src/group.ts'
 import { predict, ratesOf } from '../src/prediction.ts'
@@ -532,6 +533,21 @@ t.test('prediction: load of what is missing, execution by node, by fleet or by g
     0.01
   )
   t.equal(instant.executionSeconds, 0.05, 'nothing takes no time at all')
+})
+
+t.test('etaSeconds: its own run where a node is free, the turns of all tenants before it otherwise', async t => {
+  const place = { before: 0, inQueue: 1, ofTenant: 1, others: [], nodes: 2, nodesBusy: 2, taskSeconds: 10 }
+  const cases: [string, Partial<Standing>, number][] = [
+    ['a node is free', { nodesBusy: 1 }, 10],
+    ['a node is free, but others stand before it', { nodesBusy: 1, before: 3, inQueue: 4, ofTenant: 4 }, 27.5],
+    ['all are in the middle of others', {}, 12.5],
+    ['three of its tenant first', { before: 3, inQueue: 3, ofTenant: 3 }, 27.5],
+    ['of another need as well', { before: 2, inQueue: 4, ofTenant: 8 }, 32.5],
+    ['of each other tenant as many, if it has so many', { others: [1, 500] }, 22.5],
+    ['and no more than it has', { before: 3, inQueue: 3, ofTenant: 3, others: [1, 500] }, 52.5],
+    ['in back-off it is in no queue', { inQueue: 0, ofTenant: 0 }, 12.5]
+  ]
+  for (const [name, more, seconds] of cases) t.equal(etaSeconds({ ...place, ...more }), seconds, name)
 })
 
 t.test('each class of failure has its own budget, and back-off is full jitter up to a minute', async t => {

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { NodeReport } from '@comfy-balancer/contract/node'
 import { problem } from '@comfy-balancer/contract/problem'
+import { learn, noDurations } from '@comfy-balancer/domain/prediction'
 import t, { type Test } from 'tap'
 import { connect, serverFault } from '../src/connection.ts'
 import type { InputRecord } from '../src/inputs.ts'
@@ -518,6 +519,39 @@ t.test('finished attempts teach how long loading and execution take', async t =>
   t.equal(learned.execution.fleet, 1.5)
   t.equal(learned.execution.byNode.get('n1'), 1.5)
   t.equal(learned.load.fleet, 1)
+})
+
+t.test('what a stalled attempt teaches is bounded, and domain learns the same', async t => {
+  const ledger = open(t)
+  await register(ledger, 'n1')
+  let expected = noDurations
+  for (const [i, executionSeconds] of [3, 300, 4, 0.01].entries()) {
+    const id = await enqueue(ledger, { work: 2 })
+    await claim(ledger, id, 'n1', `token-${i}`)
+    await ledger.attempts.complete(id, `token-${i}`, [], { ...spent, executionSeconds })
+    expected = learn(expected, 'n1', 2, { loadSeconds: spent.loadSeconds, executionSeconds })
+    const learned = await ledger.waiting.learned((await ledger.tasks.find(id))!.need)
+    for (const kind of ['load', 'execution'] as const) {
+      t.ok(Math.abs(learned[kind].fleet! - expected[kind].fleet!) < 1e-9, `${kind} in the fleet after ${i + 1}`)
+      t.ok(Math.abs(learned[kind].byNode.get('n1')! - expected[kind].byNode.get('n1')!) < 1e-9, `on n1 after ${i + 1}`)
+    }
+    if (executionSeconds === 300) t.equal(learned.execution.fleet, 2.4, 'a hundred times as long counts as three times')
+  }
+})
+
+t.test('a waiting task tells how it stands beside all others', async t => {
+  const ledger = open(t)
+  await register(ledger, 'n1')
+  await register(ledger, 'n2')
+  await claim(ledger, await enqueue(ledger, { tenant: 'busy' }), 'n1', 'one')
+  for (const tenant of ['a', 'b', 'b', 'c']) await enqueue(ledger, { tenant })
+  const last = await enqueue(ledger, { tenant: 'a' })
+  const { before, inQueue, ofTenant, others, nodesAlive, nodesBusy } = (await ledger.tasks.find(last))!.standing
+  t.same(
+    { before, inQueue, ofTenant, nodesAlive, nodesBusy },
+    { before: 1, inQueue: 2, ofTenant: 2, nodesAlive: 2, nodesBusy: 1 }
+  )
+  t.same([...others].sort(), [1, 2])
 })
 
 t.test(
