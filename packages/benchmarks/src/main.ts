@@ -257,7 +257,7 @@ const defaults: Readonly<Record<string, string>> = {
     ledger: '60',
     scale: '100',
     failover: '30',
-    scheduling: '3',
+    scheduling: '5',
     soak: '10'
   },
   'redis-restart': '10',

@@ -12,9 +12,12 @@ type RuleResult = { readonly loads: readonly number[]; readonly in: Readonly<Rec
 
 const names = Object.keys(scenarios) as ScenarioName[]
 
+/** The policy's figures were chosen by the seeds 1 to 6: the comparison is by others. */
+const firstSeed = 101
+
 /** Puts every rule through everything, each with the same seeds. */
 export const compare = (rounds: number): Comparison => {
-  const seeds = Array.from({ length: rounds }, (_, i) => i + 1)
+  const seeds = Array.from({ length: rounds }, (_, i) => firstSeed + i)
   return new Map(
     ruleNames.map(rule => {
       const measured = names.map(name => [name, measure(rule, scenarios[name], seeds)] as const)
@@ -62,7 +65,8 @@ const targets: readonly Target[] = [
     '≤ 1.2',
     (one, all) => one.in['one model .8'].p99Seconds / all.get(fifo)!.in['one model .8'].p99Seconds
   ),
-  lowest('heavy tail, load .7: mean ÷ bound', '≤ 1.40', one => one.in['heavy tail .7'].meanOverBound),
+  lowest('heavy tail (sizes 1 to 100), load .7: mean ÷ bound', '≤ 1.40', one => one.in['heavy tail .7'].meanOverBound),
+  lowest('heavier tail (1 to 1,000), load .7: mean ÷ bound', '≤ 1.40', one => one.in['heavier tail .7'].meanOverBound),
   lowest("light tenants' p95 wait beside one with 500 ÷ mean task time", '≤ 2', one => one.in.tenants.lightP95OverTask),
   { ...lowest('crashes (MTBF 600 s): tasks lost', '0', one => one.in['crashes .6'].lost), digits: 0 }
 ]
@@ -100,7 +104,7 @@ const backlogs = ['backlog, equal', 'backlog, unequal'] as const
 export const reportText = (all: Comparison, rounds: number): string => {
   const eta = all.get(ours)!.in['6 models .8'].etaErrors
   return [
-    `Simulated in virtual time by the very policy that dispatches, ${rounds} seeds, the same for every rule; mean execution 10 s, a model load ("switch") 8 s unless said otherwise`,
+    `Simulated in virtual time by the very policy that dispatches, ${rounds} seeds from 101 on, the same for every rule (the policy's figures were chosen by the seeds 1 to 6); mean execution 10 s, a model load ("switch") 8 s unless said otherwise`,
     targetTable(all),
     'Highest load (executions alone, as a share of the fleet) at which the mean time from acceptance to the result stays within 60 s; 6 models by Zipf on 4 equal GPUs unless said otherwise',
     ruleTable(
@@ -147,7 +151,10 @@ const notes = [
   'The bound of the mean is what one GPU as fast as the whole fleet, which may work on any share of a task, needs at the least (SRPT), sharpened by each',
   "task's own time on the fastest GPU; loads are not counted. That of the makespan is the work and one load of each model, spread evenly. Peers' rules were",
   'written by us from their published behaviour. nginx `least_conn` and HAProxy `leastconn` are round robin on an API that answers before the work is',
-  'done; "requeue after 150 s" also queues what is still running. A rule without a ledger loses what was inside a ComfyUI that crashed.'
+  'done; "requeue after 150 s" also queues what is still running. A rule without a ledger loses what was inside a ComfyUI that crashed.',
+  '',
+  "Short of the bar: on unequal GPUs in bursts by .01 (the peer's plus .06 is asked), and the heavy tail by .02 where the longest task is 100 times the shortest,",
+  'by .23 where it is 1,000 times: the bound knows neither that a GPU finishes what it began, nor that four jobs of half an hour may hold all of them.'
 ].join('\n')
 
 /** The chart of what matters most. */

@@ -82,7 +82,8 @@ const sixModels = { models: 6, load: 0.8 } as const
 /** What every rule is put through. */
 export const scenarios = {
   'one model .8': offered({ models: 1, load: 0.8, jobs: 3_000 }),
-  'heavy tail .7': offered({ models: 1, load: 0.7, jobs: 4_000, sizes: heavySizes }),
+  'heavy tail .7': offered({ models: 1, load: 0.7, jobs: 4_000, sizes: heavySizes(100) }),
+  'heavier tail .7': offered({ models: 1, load: 0.7, jobs: 4_000, sizes: heavySizes(1_000) }),
   '6 models .8': offered(sixModels),
   '30 models .6': offered({ models: 30, load: 0.6 }),
   'unequal, bursty .5': offered({ models: 6, load: 0.5, on: unequal, arrivals: bursty }),

@@ -11,11 +11,13 @@ export const meanSeconds = 10
 /** Runs of one kind of workflow: a factor of two around the mean covers most of them. */
 export const ordinarySizes: Sizes = random => logNormal(random, meanSeconds, 0.5)
 
-const heavy = [1.5, 1, 100] as const
-const heavyScale = meanSeconds / boundedParetoMean(...heavy)
+const heavyShape = 1.5
 
-/** Bounded Pareto over two decades: half of the work is in a few per cent of the jobs. */
-export const heavySizes: Sizes = random => heavyScale * boundedPareto(random, ...heavy)
+/** Bounded Pareto: the largest job is so many times as long as the smallest. */
+export const heavySizes = (range: number): Sizes => {
+  const scale = meanSeconds / boundedParetoMean(heavyShape, 1, range)
+  return random => scale * boundedPareto(random, heavyShape, 1, range)
+}
 
 /** The time of the next arrival after one, at a rate per second. */
 export type Arrivals = (random: Random, rate: number) => (afterMs: number) => number
