@@ -49,7 +49,7 @@ const open = async (t: Test, words: readonly string[] = []) => {
     }
     await scratch.close()
   })
-  const start = (env: Record<string, string> = {}): ServiceProcess => {
+  const start = (env: Record<string, string | undefined> = {}): ServiceProcess => {
     const service = startService(port, {
       REDIS_KEY_PREFIX: ledger.prefix,
       COMFYUI_URL: comfyUiUrl,
@@ -68,7 +68,7 @@ const open = async (t: Test, words: readonly string[] = []) => {
     comfyUiUrl,
     start,
     /** The service when its node takes tasks. */
-    started: async (env: Record<string, string> = {}): Promise<ServiceProcess> => {
+    started: async (env: Record<string, string | undefined> = {}): Promise<ServiceProcess> => {
       const service = start(env)
       await until('the node is ready', () => isReady(service))
       return service
@@ -250,6 +250,20 @@ t.test('a warm-up that fails keeps the node out and says why, until it is put ri
   await service.exited
   const again = await started({ COMFYUI_WARM_UP: file })
   t.match(await again.outcome(id), { state: 'succeeded', attempt: 1 })
+})
+
+t.test('a warm-up that ComfyUI loses is tried again', async t => {
+  const { folder, started, comfyUiUrl } = await open(t)
+  const { createSimulator } = await import('@comfy-balancer/comfyui-simulator/simulator')
+  const comfyUi = createSimulator({ port: Number(new URL(comfyUiUrl).port) })
+  await comfyUi.listen()
+  t.teardown(() => comfyUi.close())
+  comfyUi.fault({ fault: 'lost-history' })
+  const file = join(folder, 'warm-up.json')
+  writeFileSync(file, JSON.stringify(picture(8)))
+  const service = await started({ COMFYUI_COMMAND: undefined, COMFYUI_WARM_UP: file })
+  t.equal(service.said('comfyui broke the warm-up off: it is tried again').length, 1)
+  t.equal(comfyUi.state().counters.promptsExecuted, 2)
 })
 
 t.test('an unreadable warm-up or command stops the start', async t => {

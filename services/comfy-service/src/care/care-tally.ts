@@ -1,7 +1,16 @@
 import type { Metrics } from '@comfy-balancer/service-kit/metrics'
 
 /** Why a ComfyUI was stopped, or found ended, to be started again. */
-export const restartReasons = ['died', 'dead-worker', 'stuck', 'unresponsive', 'memory', 'request', 'start'] as const
+export const restartReasons = [
+  'died',
+  'dead-worker',
+  'stuck',
+  'unresponsive',
+  'warm-up',
+  'memory',
+  'request',
+  'start'
+] as const
 export type RestartReason = (typeof restartReasons)[number]
 
 /** Told how this node's ComfyUI fares. */

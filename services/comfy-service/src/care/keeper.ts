@@ -46,6 +46,7 @@ const reasons: Readonly<Record<RestartReason, string>> = {
   'dead-worker': 'it had work and ran none of it',
   stuck: 'it did not let go of a prompt',
   unresponsive: 'it did not answer any more',
+  'warm-up': 'it broke its warm-up off',
   memory: 'too much memory stayed in use',
   request: 'an operator asked for it',
   start: 'it did not answer in time after its start'
@@ -248,7 +249,12 @@ export class Keeper {
       log.info({ durationMs }, 'comfyui is warmed up')
       return this.#becomeWell()
     }
-    const reason = `the warm-up workflow failed: ${failure}`
+    const reason = `the warm-up workflow failed: ${failure.reason}`
+    if (failure.isPassing) {
+      log.warn({ errorSource: 'comfyui', reason, durationMs }, 'comfyui broke the warm-up off: it is tried again')
+      this.#enter('starting', reason)
+      return this.restart('warm-up')
+    }
     log.error({ errorSource: 'comfyui', reason, durationMs }, 'comfyui not warmed up: it is given no tasks')
     this.#enter('failed', reason)
   }

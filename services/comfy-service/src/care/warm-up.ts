@@ -46,19 +46,24 @@ export const readWarmUpFile = (path: string): Pick<WarmUp, 'body' | 'workflow'> 
   throw refuse(`must be a workflow in API format: ${flaw?.detail ?? 'it is not'}`)
 }
 
+/** Why a warm-up gave nothing; `isPassing` when ComfyUI lost it or hung, so that another try may go well. */
+export type WarmUpFailure = { readonly reason: string; readonly isPassing: boolean }
+
+const lasting = (reason: string): WarmUpFailure => ({ reason, isPassing: false })
+
 /** Runs the workflow under a prompt id of its own; why it failed, or nothing. Its outputs are thrown away. */
 export const runWarmUp = async (
   warmUp: WarmUp,
   promptId: string,
   deps: WarmUpDeps,
   signal: AbortSignal
-): Promise<string | undefined> => {
+): Promise<WarmUpFailure | undefined> => {
   const { comfyui, folders, residency, log } = deps
   const { body, workflow, timeoutMs, silentMs } = warmUp
   const capability = comfyui.catalog()?.capability
-  if (!capability) return 'ComfyUI has not told what it can run'
+  if (!capability) return { reason: 'ComfyUI has not told what it can run', isPassing: true }
   const admitted = admit(workflow, {}, [{ id: 'self', labels: {}, capability }])
-  if (admitted.kind !== 'admitted') return admitted.flaws[0]?.detail ?? 'ComfyUI cannot run it'
+  if (admitted.kind !== 'admitted') return lasting(admitted.flaws[0]?.detail ?? 'ComfyUI cannot run it')
   const { outputs, need } = admitted.admission
   const token = `warm-up-${randomUUID()}`
   const execution = { promptId, token, body, workflow, inputs: new Map(), outputs, timeoutMs, silentMs, signal }
@@ -67,8 +72,9 @@ export const runWarmUp = async (
     await cancelPrompt({ http: comfyui.http }, promptId, { deadlineMs: warmUp.cancelMs })
   comfyui.forget(promptId)
   await folders?.removeOutputs(token).catch(err => log.warn({ err }, 'files of comfyui not removed'))
-  if (verdict.kind === 'timed-out') return `it took longer than ${timeoutMs / 1_000} s`
-  if (verdict.kind !== 'succeeded') return wordsOf(outcomeOf(verdict))
+  if (verdict.kind === 'timed-out') return lasting(`it took longer than ${timeoutMs / 1_000} s`)
+  if (verdict.kind !== 'succeeded')
+    return { reason: wordsOf(outcomeOf(verdict)), isPassing: verdict.kind === 'lost' || verdict.kind === 'stuck' }
   residency.ran(modelsOf(need))
   return undefined
 }
