@@ -42,8 +42,11 @@ export type Acceptance = {
   readonly generations: Allowance | undefined
 }
 
+/** `soonestEnd`: in how many seconds a full queue gets shorter. */
+export type AcceptDeps = TaskApiDeps & { readonly soonestEnd: () => Promise<number> }
+
 /** Admits a request and writes it into the ledger: as a task, or all tasks of a group together. Throws a Refusal. */
-export const accept = async (deps: TaskApiDeps, submission: Submission): Promise<Acceptance> => {
+export const accept = async (deps: AcceptDeps, submission: Submission): Promise<Acceptance> => {
   if (deps.isDraining()) throw new Refusal('draining', 'This service is shutting down; send the request to another one')
   const { caller } = submission
   const { body, text, files } = setAside(deps.exactText, submission.body, submission.text, deps.inputs.limits)
@@ -62,7 +65,7 @@ export const accept = async (deps: TaskApiDeps, submission: Submission): Promise
       ? deps.ledger.tasks.enqueue({ ...tasks[0]!, idempotency })
       : deps.ledger.tasks.enqueueGroup({ id: group, tenant, tasks, idempotency })
   )
-  if (!('id' in accepted)) throw refusalOf(accepted)
+  if (!('id' in accepted)) throw await refusalOf(accepted, deps.soonestEnd)
   if (accepted.kind === 'replayed') return replayed(accepted.id)
   const generations = accepted.generations && allowanceOf(accepted.generations)
   return { id: accepted.id, replayed: false, tasks: tasks.map(task => task.id), generations }

@@ -2,8 +2,14 @@ import { Refusal } from '@comfy-balancer/service-kit/problems'
 import type { Allowance } from '@comfy-balancer/service-kit/rate-limit'
 import type { Accepted, Left, OverQuota } from '@comfy-balancer/task-store/tasks'
 
-/** What to tell a caller whose request the ledger did not take. */
-export const refusalOf = (answer: Exclude<Accepted, { readonly id: string }>): Refusal => {
+/** Memory comes back as ended tasks expire, or when somebody gives Redis more. */
+const memoryFullSeconds = 30
+
+/** What to tell a caller whose request the ledger did not take; `soonestEnd` is when a full queue gets shorter. */
+export const refusalOf = async (
+  answer: Exclude<Accepted, { readonly id: string }>,
+  soonestEnd: () => Promise<number>
+): Promise<Refusal> => {
   if (answer.kind === 'key-reused') {
     return new Refusal('idempotency-key-reused', 'This Idempotency-Key was used for another body in the last 24 hours')
   }
@@ -12,12 +18,12 @@ export const refusalOf = (answer: Exclude<Accepted, { readonly id: string }>): R
     const errors = [{ pointer: '/prompt', code: 'quarantined', detail }]
     return new Refusal('workflow-quarantined', detail, { errors })
   }
-  if (answer.kind === 'over-quota') return quotaExceeded(answer)
-  const detail =
-    answer.kind === 'memory-full'
-      ? 'The ledger is short of memory; nothing is accepted now'
-      : `${answer.waiting} tasks wait already`
-  return new Refusal('queue-full', detail, { retryAfterSeconds: 30 })
+  if (answer.kind === 'over-quota')
+    return quotaExceeded(answer.limit === 'maxQueued' ? { ...answer, againMs: (await soonestEnd()) * 1_000 } : answer)
+  if (answer.kind === 'queue-full')
+    return new Refusal('queue-full', `${answer.waiting} tasks wait already`, { retryAfterSeconds: await soonestEnd() })
+  const detail = 'The ledger is short of memory; nothing is accepted now'
+  return new Refusal('queue-full', detail, { retryAfterSeconds: memoryFullSeconds })
 }
 
 /** What a tenant has left of its generations, for the headers. */

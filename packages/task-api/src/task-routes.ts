@@ -22,6 +22,7 @@ import { findGroup, groupAtEnd, groupRoutes } from './group-routes.ts'
 import { inputRoutes } from './inputs/input-routes.ts'
 import { fromLedger } from './ledger-errors.ts'
 import { outputRoute } from './output-route.ts'
+import { createSoonestEnd } from './soonest-end.ts'
 import { viewTask } from './task-view.ts'
 import { templateRoutes } from './templates/template-routes.ts'
 import { timelineRoute } from './timeline-route.ts'
@@ -35,13 +36,14 @@ const retryAfterSeconds = 1
 export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
   const { ledger } = deps
   const waits = createWaits(deps)
+  const accepting = { ...deps, soonestEnd: createSoonestEnd(ledger) }
 
   const taskAtEnd = async (caller: Caller, id: string, seconds: number, signal: AbortSignal): Promise<Task> => {
     return viewTask(await waits.forEnd({ id, read: () => findTask(deps, caller, id), seconds, signal }))
   }
 
   route(app, generate, async (request, reply) => {
-    const { id, replayed, tasks, generations } = await accept(deps, {
+    const { id, replayed, tasks, generations } = await accept(accepting, {
       caller: request.caller,
       body: request.body,
       text: request.bodyText ?? '',

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
+import { setTimeout as pause } from 'node:timers/promises'
 import type { Catalog } from '@comfy-balancer/contract/catalog'
 import type { TaskEvent } from '@comfy-balancer/contract/event'
 import type { Group } from '@comfy-balancer/contract/group'
@@ -95,8 +96,8 @@ const open = async (t: Test, opening: Opening = {}) => {
     if (answer.status !== 202) throw new Error(await answer.text())
     return (await answer.json()) as Task
   }
-  const claim = (task: string, nonce = 'nonce') =>
-    ledger.attempts.claim({ node: 'gpu-a', epoch: 'e', task, nonce, predictedSeconds: 1, why: {}, overtakes: [] })
+  const claim = (task: string, nonce = 'nonce', predictedSeconds = 1) =>
+    ledger.attempts.claim({ node: 'gpu-a', epoch: 'e', task, nonce, predictedSeconds, why: {}, overtakes: [] })
   const beat = (token?: string) => ledger.nodes.heartbeat('gpu-a', 'e', report, 'ready', token)
   /** Resolves when a caller is being held back. */
   const isWaiting = async () => {
@@ -584,7 +585,7 @@ t.test('count gives a group: so many tasks with a seed each, followed and cancel
 t.test(
   '10,000 tasks at once: whole groups are accepted up to the limit, and every other one is told that the queue is full',
   async t => {
-    const { url, ledger, post } = await open(t, { retentionSeconds: 60, env: { MAX_QUEUED: '9050' } })
+    const { url, ledger, post, claim, beat } = await open(t, { retentionSeconds: 60, env: { MAX_QUEUED: '9050' } })
     const body = `{"prompt":{"3":{"class_type":"Sampler","inputs":{"seed":1}},"9":{"class_type":"SaveImage","inputs":{"images":["3",0]}}},"count":100}`
     const answers = await Promise.all(
       Array.from({ length: 100 }, async () => {
@@ -601,6 +602,16 @@ t.test(
     const look = await ledger.waiting.look([])
     t.equal(look.waiting, 9_000)
     t.ok(look.candidates.length > 0 && look.candidates.length <= 32, 'a look stays short')
+    await beat()
+    t.equal(await claim(look.candidates[0]!.id, 'one', 40), 'claimed')
+    let seconds = 0
+    for (const end = Date.now() + 20_000; seconds <= 30 && Date.now() < end; ) {
+      const answer = await post(body)
+      t.equal(answer.status, 503)
+      seconds = Number(answer.headers.get('retry-after'))
+      await pause(100)
+    }
+    t.ok(seconds > 20 && seconds <= 40, `told when the first that runs is to end: ${seconds}`)
     const { tasks } = accepted[0]!.body
     t.match(await (await fetch(`${url}${tasks[99]!.links.self}`)).json(), { state: 'queued' })
   }
