@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { type Client, createClient } from '@comfy-balancer/client/client'
+import { ProblemError } from '@comfy-balancer/client/problem-error'
 import type { GenerateRequest } from '@comfy-balancer/contract/generate'
 import type { Task } from '@comfy-balancer/contract/task'
 import type { Fleet } from '@comfy-balancer/local/fleet'
@@ -95,7 +96,7 @@ const attend = async (client: Client, request: GenerateRequest, manner: Manner, 
   const { id } = await client.generate(manner === 'webhook' ? { ...request, webhook: { url } } : request)
   if (manner === 'cancel') {
     await pause(pollMs)
-    await client.cancel(id)
+    await client.cancel(id).catch(unlessEnded)
   }
   if (manner === 'stream') {
     const signal = AbortSignal.timeout(taskWithinMs)
@@ -107,6 +108,10 @@ const attend = async (client: Client, request: GenerateRequest, manner: Manner, 
       await pause(pollMs)
   }
   return client.wait(id, { timeoutMs: taskWithinMs })
+}
+
+const unlessEnded = (error: unknown): void => {
+  if (!(error instanceof ProblemError && error.problem.code === 'task-already-finished')) throw error
 }
 
 /** What the dashboard does: reads the fleet's events as long as it is open, and connects again when they end. */
