@@ -15,7 +15,7 @@ import { pause } from './pause.ts'
 import { readProblem } from './problem-error.ts'
 import { isFinished } from './task-end.ts'
 import { type TemplateCalls, templateCalls } from './templates.ts'
-import { type WatchOptions, watchTask } from './watch.ts'
+import { type WatchOptions, watchGroup, watchTask } from './watch.ts'
 import { createWire, fixedHeaders, type WireOptions } from './wire.ts'
 
 export type ClientOptions = WireOptions
@@ -40,6 +40,8 @@ export type Client = {
   readonly wait: (id: string, options?: { readonly timeoutMs?: number; readonly signal?: AbortSignal }) => Promise<Task>
   /** What happens to the task, until it has ended; survives broken connections. */
   readonly watch: (id: string, options?: WatchOptions) => AsyncGenerator<TaskEvent>
+  /** What happens to the tasks of a group, until the last of them has ended; survives broken connections. */
+  readonly watchGroup: (id: string, options?: Pick<WatchOptions, 'signal'>) => AsyncGenerator<TaskEvent>
   /** Cancels a queued or running task. */
   readonly cancel: (id: string) => Promise<Task>
   /** An output's bytes as a response to read as one likes; `timeoutMs` (10 minutes when left out) covers the reading too. */
@@ -91,6 +93,7 @@ export const createClient = (options: ClientOptions): Client => {
     },
     wait: (id, { timeoutMs = longMs, signal } = {}) => waitForEnd(task, id, timeoutMs, signal),
     watch: (id, watchOptions) => watchTask(wire, id, watchOptions),
+    watchGroup: (id, watchOptions) => watchGroup(wire, id, watchOptions),
     cancel: id => call(cancelTask, { params: { id } }),
     download: (output, { timeoutMs = longMs } = {}) => download(options, output.url, timeoutMs),
     templates: templateCalls(wire, call),

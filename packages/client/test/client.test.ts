@@ -208,6 +208,23 @@ t.test('watching takes a broken stream up again after the last event', async t =
   t.equal(seen[1]?.headers['last-event-id'], '3')
 })
 
+t.test('a group is watched until the last of its tasks has ended, across a broken stream', async t => {
+  const { client, seen } = await aService(t, (request, response) => {
+    if (!request.url.endsWith('/events')) return json(response, 200, { finishedAt: seen.length > 2 ? 'now' : null })
+    response.writeHead(200, { 'content-type': 'text/event-stream' })
+    const [type, id] = seen.length === 1 ? ['task.succeeded', '4.1'] : ['task.failed', '4.3']
+    const state = type.slice(5)
+    response.end(`id: ${id}\nevent: ${type}\ndata: {"type":"${type}","version":4,"state":"${state}"}\n\n`)
+  })
+  const types: string[] = []
+  for await (const { type } of client.watchGroup('group_x')) types.push(type)
+  t.same(types, ['task.succeeded', 'task.failed'], 'the end of one task is not the end')
+  t.same(
+    seen.filter(({ url }) => url?.endsWith('/events')).map(({ headers }) => headers['last-event-id']),
+    [undefined, '4.1']
+  )
+})
+
 t.test('watching ends for a finished task, for a missing one and on abort', async t => {
   const { client } = await aService(t, (request, response) => {
     if (request.url.includes('gone')) return json(response, 410, problem('gone', 'past'))
