@@ -33,6 +33,8 @@ export type FleetOptions = {
   readonly timeScale?: number
   /** Each comfy-service starts its simulator itself, by COMFYUI_COMMAND. */
   readonly areOwned?: boolean
+  /** Added to every simulator's command line. */
+  readonly simulatorArgs?: readonly string[]
   readonly comfyUiUrls?: readonly string[]
   readonly balancers?: 1 | 2
   /** Port of the first balancer; a free one when left out. */
@@ -106,6 +108,7 @@ const simulatorArguments = (options: FleetOptions, index: number, port: number):
     ...['--port', String(port), '--listen', '127.0.0.1', '--name', `Simulated GPU ${letter(index).toUpperCase()}`],
     ...['--speed', String(speed), '--time-scale', String(options.timeScale ?? 1), '--vram-gb', String(vramGb)],
     ...emptyFolders(join(options.folder, simulatorName(index))),
+    ...(options.simulatorArgs ?? []),
     ...(modelsDir === undefined ? [] : ['--models-dir', modelsDir])
   ]
 }

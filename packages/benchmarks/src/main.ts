@@ -16,6 +16,8 @@ import { fairnessTable, gpus, measureFairness } from './fairness.ts'
 import { followersTable, measureFollowers } from './followers.ts'
 import { claimsPerRound, ledgerReport, measureLedger } from './ledger.ts'
 import { measureOverhead, overheadTable } from './overhead.ts'
+import { idleGapTable, measureIdleGaps, waitingTasks } from './real/idle-gap.ts'
+import { measureRace, raceChart, raceTable, speeds, trace } from './real/race.ts'
 import { hasLost, keptTable, measureFull, measureRestarts } from './redis-restart.ts'
 import { isBroken, measureRollingRestart, rollingRestartTable } from './rolling-restart.ts'
 import { measureScale, scaleReport } from './scale.ts'
@@ -41,23 +43,27 @@ const stopMs = 60_000
 
 type FleetMore = Omit<FleetOptions, 'redisUrl' | 'folder'>
 
-/** Measures on a fleet of its own, which goes afterwards; prints the result and keeps it. */
-const onFleet = async (
+/** Measures on a fleet of its own, which goes afterwards. */
+const withFleet = async <T>(
   more: FleetMore,
-  measure: (fleet: Fleet, redisUrl: string, folder: string) => Promise<Result>
-): Promise<void> => {
+  measure: (fleet: Fleet, redisUrl: string, folder: string) => Promise<T>
+): Promise<T> => {
   const redis = await provideRedisOrExit()
   const folder = await mkdtemp(join(tmpdir(), 'comfy-balancer-bench-'))
   const env = { REDIS_KEY_PREFIX: prefix, ...more.env }
   const fleet = await startFleet({ ...more, redisUrl: redis.url, folder, env })
   try {
-    keep(await measure(fleet, redis.url, folder))
+    return await measure(fleet, redis.url, folder)
   } finally {
     await fleet.stop(stopMs)
     await redis.stop()
     await rm(folder, { recursive: true, force: true })
   }
 }
+
+/** The same; prints the result and keeps it. */
+const onFleet = async (more: FleetMore, measure: Parameters<typeof withFleet<Result>>[1]): Promise<void> =>
+  keep(await withFleet(more, measure))
 
 /** `npm run bench -- overhead [steady rounds]`; COMFYUI_URLS measures against a real ComfyUI instead of the simulator. */
 const overhead = async (rounds: number): Promise<void> => {
@@ -137,6 +143,36 @@ const scale = async (tasks: number): Promise<void> => {
     await redis.stop()
   }
 }
+
+/** `npm run bench -- real [rounds]`: the same tasks through us and through what users would pick instead, real programs all. */
+const real = async (rounds: number): Promise<void> => {
+  const more = { env: { AUTH_MODE: 'none' }, simulatorArgs: ['--tell-prompts', '--no-previews', '--load-gbps', '10'] }
+  const race = await withFleet({ ...more, simulators: speeds.map(speed => ({ speed })) }, (fleet, _, folder) =>
+    measureRace(fleet, folder, rounds)
+  )
+  const gaps = await withFleet({ ...more, simulators: [{ speed: 1 }] }, (fleet, _, folder) =>
+    measureIdleGaps(fleet, folder, rounds)
+  )
+  const text = [
+    [
+      `${trace.tasks} tasks, one each ${trace.everyMs} ms, for four simulated GPUs with speeds ${speeds.join(', ')}, whose model is loaded; a task takes them`,
+      `${race.taskMs.join(', ')} ms, measured inside ComfyUI. Until the last picture is in the caller's hands, ${rounds} runs of each way in turn, once`,
+      `all programs are warm and our balancer has learned the speeds. ${race.peers.join(', ')}, Node ${process.version}, ${availableParallelism()} cores for all programs together`
+    ].join('\n'),
+    raceTable(race),
+    `How long a simulated GPU does nothing between two of ${waitingTasks} tasks of one model that wait for it, by its own clock, ${rounds} runs of each way in turn`,
+    idleGapTable(gaps),
+    realNote
+  ]
+  keep({ file: 'real.md', text: text.join('\n\n') })
+  writeFileSync(join(results, 'real.svg'), `${raceChart(race)}\n`)
+}
+
+const realNote = [
+  "HAProxy's `leastconn` and nginx' `least_conn` stand in front of ComfyUI's own API, where a post is answered at once and every node always",
+  'looks free. "One connection each" is HAProxy with `maxconn 1` and its queue, in front of a small program beside each ComfyUI that holds the',
+  "answer until the prompt has ended; ComfyUI has nothing of the kind. ComfyPool's other two modes hand every task to a ComfyUI at once."
+].join('\n')
 
 type Judged = Result & { readonly isLoss: boolean }
 
@@ -243,7 +279,7 @@ const rollingRestart = async (nodes: number): Promise<void> => {
 }
 
 const suites: Readonly<Record<string, (argument: number) => Promise<void>>> = {
-  ...{ overhead, api, fairness, followers, ledger, scale, failover, scheduling, soak },
+  ...{ overhead, api, fairness, followers, ledger, real, scale, failover, scheduling, soak },
   'redis-restart': redisRestart,
   'rolling-restart': rollingRestart
 }
@@ -255,6 +291,7 @@ const defaults: Readonly<Record<string, string>> = {
     fairness: '40',
     followers: '200',
     ledger: '60',
+    real: '5',
     scale: '100',
     failover: '30',
     scheduling: '5',

@@ -30,7 +30,7 @@ const linesOf = (folder: string, name: string): Line[] =>
       }
     })
 
-const programOf = (file: string): string => file.replace(/\.\d+\.log(\.1)?$/, '')
+const programOf = (file: string): string => file.replace(/(\.\d+)?\.log(\.1)?$/, '')
 
 /** What services and balancers logged, in the order of their clocks; a skewed one is off. */
 export const readServiceLogs = (folder: string): LogLine[] =>
