@@ -25,6 +25,25 @@ const forEver = 1_000_000_000
 /** What is under way when this process ends may still finish. */
 const graceMs = 1_000
 
+/** BullMQ waits on copies of the connection that it is given, and may leave one open, or open one late: they end with the queue. */
+const trackCopies = (redis: Redis): { readonly disconnect: () => void } => {
+  const copies = new Set<Redis>()
+  let isOver = false
+  const duplicate = redis.duplicate.bind(redis)
+  redis.duplicate = override => {
+    const copy = duplicate(override)
+    copies.add(copy)
+    copy.on('connect', () => void (isOver && copy.disconnect()))
+    return copy
+  }
+  return {
+    disconnect: () => {
+      isOver = true
+      for (const copy of copies) copy.disconnect()
+    }
+  }
+}
+
 /**
  * The queue of delivery jobs, one for each task: whoever is added while its job waits joins that job, and while its job is at work a
  * further one follows it. So no two workers bring the events of one task, and none is left behind.
@@ -36,6 +55,7 @@ export const createDeliveryQueue = ({ redis, prefix, concurrency, log, work }: D
     maxRetriesPerRequest: null,
     connectionName: 'webhooks'
   })
+  const copies = trackCopies(patient)
   const queue = new Queue<Record<string, never>, void, string>(name, {
     prefix: `${prefix}bull`,
     connection: redis,
@@ -102,8 +122,9 @@ export const createDeliveryQueue = ({ redis, prefix, concurrency, log, work }: D
       const timer = setTimeout(() => stopping.abort(), graceMs)
       await Promise.race([Promise.allSettled(atWork), pause(2 * graceMs, undefined, { ref: false })])
       clearTimeout(timer)
-      await worker.close(true)
-      await queue.close()
+      await Promise.race([worker.close(true), pause(graceMs, undefined, { ref: false })])
+      await Promise.race([queue.close(), pause(graceMs, undefined, { ref: false })])
+      copies.disconnect()
       patient.disconnect()
     }
   }

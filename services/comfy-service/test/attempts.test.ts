@@ -304,7 +304,8 @@ t.test('a result that comes after the lease has ended is refused and leaves no f
   t.equal(state, 'succeeded')
   t.ok(attempt >= 2, 'once at least its lease ended under it')
   t.same(new Set(await reasons(id)), new Set(['lost']))
-  t.equal(simulator.state().counters.promptsExecuted, attempt)
+  const { promptsExecuted } = simulator.state().counters
+  t.ok(promptsExecuted >= 2 && promptsExecuted <= attempt, 'the first one ran to its end, and so did the last')
   t.equal(storedFiles().length, 1, 'only the last result is kept')
 })
 
