@@ -42,7 +42,7 @@ const open = async (t: Test, { simulator: more = {}, env = {}, isTapped = false,
     COMFYUI_URL: tap?.url ?? simulator.url,
     HEARTBEAT_MS: '100',
     NODE_ALIVE_MS: '3000',
-    COMFYUI_SILENT_SECONDS: '1',
+    COMFYUI_SILENT_SECONDS: '5',
     COMFYUI_CANCEL_SECONDS: '1',
     ...env,
     ...(env.COMFYUI_DIR === undefined ? {} : { COMFYUI_DIR: comfyUiDir })
