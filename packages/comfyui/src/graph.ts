@@ -9,6 +9,9 @@ const maxFlaws = 20
 export type GraphLimits = { readonly maxGraphNodes: number; readonly maxDepth: number }
 const defaultLimits: GraphLimits = { maxGraphNodes: 5000, maxDepth: 64 }
 
+/** A graph, or what is wrong with it. */
+export type ReadGraph = { readonly workflow: Workflow } | { readonly flaws: readonly Flaw[] }
+
 const pointer = (...parts: string[]): string =>
   parts.map(part => `/${part.replaceAll('~', '~0').replaceAll('/', '~1')}`).join('')
 
@@ -83,7 +86,9 @@ const cycle = ({ graphNodes }: Workflow): Flaw | undefined => {
   return undefined
 }
 
-const readPrompt = (prompt: unknown, limits: GraphLimits): { workflow: Workflow } | { flaws: Flaw[] } => {
+/** Reads a graph that came as strict JSON and checks that it is well formed. At most 20 flaws are reported, each with a JSON Pointer below `/prompt`. */
+export const readGraph = (prompt: unknown, limits: Partial<GraphLimits> = {}): ReadGraph => {
+  const { maxGraphNodes } = { ...defaultLimits, ...limits }
   if (!isRecord(prompt)) {
     const detail = 'prompt must be an object: the workflow in API format'
     return { flaws: [{ pointer: '/prompt', code: 'prompt-missing', detail }] }
@@ -92,8 +97,8 @@ const readPrompt = (prompt: unknown, limits: GraphLimits): { workflow: Workflow 
   if (entries.length === 0) {
     return { flaws: [{ pointer: '/prompt', code: 'prompt-empty', detail: 'The workflow has no graph nodes' }] }
   }
-  if (entries.length > limits.maxGraphNodes) {
-    const detail = `The workflow has ${entries.length} graph nodes; the limit is ${limits.maxGraphNodes}`
+  if (entries.length > maxGraphNodes) {
+    const detail = `The workflow has ${entries.length} graph nodes; the limit is ${maxGraphNodes}`
     return { flaws: [{ pointer: '/prompt', code: 'too-many-graph-nodes', detail }] }
   }
   const read = entries.map(([id, value]) =>
@@ -112,12 +117,9 @@ const readPrompt = (prompt: unknown, limits: GraphLimits): { workflow: Workflow 
  * Reads the graph out of the text of a whole request body and checks that it is well formed: nothing of what it lets through kills
  * ComfyUI's worker. At most 20 flaws are reported, each with a JSON Pointer into the body.
  */
-export const readRequest = (
-  bodyText: string,
-  limits: Partial<GraphLimits> = {}
-): { workflow: Workflow } | { flaws: Flaw[] } => {
-  const bounds = { ...defaultLimits, ...limits }
-  const flaws = flawsOfText(bodyText, bounds.maxDepth, maxFlaws)
+export const readRequest = (bodyText: string, limits: Partial<GraphLimits> = {}): ReadGraph => {
+  const { maxDepth } = { ...defaultLimits, ...limits }
+  const flaws = flawsOfText(bodyText, maxDepth, maxFlaws)
   if (flaws.length > 0) return { flaws }
   let body: unknown
   try {
@@ -125,7 +127,7 @@ export const readRequest = (
   } catch (error) {
     return { flaws: [{ pointer: '', code: 'malformed-json', detail: (error as Error).message.slice(0, 200) }] }
   }
-  return readPrompt(recordOf(body).prompt, bounds)
+  return readGraph(recordOf(body).prompt, limits)
 }
 
 /** What is changed in a workflow's text before it goes to ComfyUI; see `submission`. */

@@ -35,13 +35,15 @@ export const admit = (
   const outputs = outputsOf(workflow, nodes)
   if (outputs.length === 0) return { kind: 'invalid', flaws: [noOutput] }
   const used = graphNodesOf(workflow, reachable(workflow, outputs))
-  const foreign = used.flatMap(foreignFiles)
+  const literals = used.flatMap(literalsOf)
+  const foreign = literals.flatMap(foreignFiles)
   if (foreign.length > 0) return { kind: 'invalid', flaws: foreign }
   const gaps = used.flatMap(graphNode => missingInputs(graphNode, nodes))
   if (gaps.length > 0) return { kind: 'invalid', flaws: gaps }
-  const absent = used.flatMap(graphNode => absentValues(graphNode, nodes))
+  const files = literals.flatMap(literal => fileOf(literal, nodes) ?? [])
+  const absent = files.flatMap(file => absentFile(file, nodes))
   if (absent.length > 0) return { kind: 'incapable', flaws: absent }
-  const need = needOf(workflow, used, labels, nodes)
+  const need = needOf(workflow, files, labels)
   const unmet = unmetNeed(need, nodes)
   if (unmet) return { kind: 'incapable', flaws: [unmet] }
   return { kind: 'admitted', admission: { need, outputs, work: workOf(used) } }
@@ -92,27 +94,42 @@ const missingInputs = (graphNode: GraphNode, nodes: readonly KnownNode[]): Flaw[
 /** The name of a file in a node's folder of outputs, as ComfyUI takes it in any class that reads files. */
 const madeByTasks = /\.[A-Za-z0-9]{1,16} ?\[(output|temp)\]$/
 
-/** What tasks left on a node may be another tenant's, and is there on that node alone. */
-const foreignFiles = (graphNode: GraphNode): Flaw[] =>
-  literals(graphNode).flatMap(({ input, value }) => {
-    if (!madeByTasks.test(value)) return []
-    const detail = `${value.slice(-128)} is what a task left on some node: bring the file along in inputs`
-    return [{ pointer: inputPointer(graphNode, input), code: 'not-an-input', detail }]
-  })
+/** A literal that may stand in an option list, as text: ComfyUI compares numbers and booleans there too. */
+type Literal = { readonly graphNode: GraphNode; readonly choice: Choice }
 
-const absentValues = (graphNode: GraphNode, nodes: readonly KnownNode[]): Flaw[] =>
-  literals(graphNode).flatMap(choice => {
-    if (!isUpload(choice, nodes) && !isModel(choice, nodes)) return []
-    const able = withClass(choice.classType, nodes)
-    if (able.some(node => node.capability.spelling(choice) !== undefined)) return []
-    return [
-      {
-        pointer: inputPointer(graphNode, choice.input),
-        code: 'unknown-value',
-        detail: `no node has ${choice.value} for ${choice.classType}.${choice.input}; ${able.map(node => offered(node, choice)).join('; ')}`
-      }
-    ]
-  })
+const literalsOf = (graphNode: GraphNode): Literal[] => {
+  const { classType, inputs } = graphNode
+  const found: Literal[] = []
+  for (const [input, given] of Object.entries(inputs)) {
+    if (given.kind === 'link' || typeof given.value === 'object') continue
+    found.push({ graphNode, choice: { classType, input, value: String(given.value) } })
+  }
+  return found
+}
+
+/** What tasks left on a node may be another tenant's, and is there on that node alone. */
+const foreignFiles = ({ graphNode, choice: { input, value } }: Literal): Flaw[] => {
+  if (!madeByTasks.test(value)) return []
+  const detail = `${value.slice(-128)} is what a task left on some node: bring the file along in inputs`
+  return [{ pointer: inputPointer(graphNode, input), code: 'not-an-input', detail }]
+}
+
+/** A literal that names a file which its node must have, or a URL of one. */
+type FileName = Literal & { readonly isUpload: boolean }
+
+const fileOf = (literal: Literal, nodes: readonly KnownNode[]): FileName | undefined => {
+  const { classType, input, value } = literal.choice
+  const isUpload = nodes.some(node => node.capability.isUpload(classType, input))
+  const isFile = isUpload || isModelFile(value) || nodes.some(node => node.capability.listsModels(classType, input))
+  return isFile ? { ...literal, isUpload } : undefined
+}
+
+const absentFile = ({ graphNode, choice }: FileName, nodes: readonly KnownNode[]): Flaw[] => {
+  const able = withClass(choice.classType, nodes)
+  if (able.some(node => node.capability.spelling(choice) !== undefined)) return []
+  const detail = `no node has ${choice.value} for ${choice.classType}.${choice.input}; ${able.map(node => offered(node, choice)).join('; ')}`
+  return [{ pointer: inputPointer(graphNode, choice.input), code: 'unknown-value', detail }]
+}
 
 const offered = (node: KnownNode, choice: Choice): string =>
   `${node.id} has ${listed(node.capability.options(choice.classType, choice.input) ?? [])}`
@@ -120,36 +137,19 @@ const offered = (node: KnownNode, choice: Choice): string =>
 const listed = (words: readonly string[]): string =>
   words.length === 0 ? 'none' : words.slice(0, 8).join(', ') + (words.length > 8 ? ` and ${words.length - 8} more` : '')
 
-/** Literals that may stand in an option list, as text: ComfyUI compares numbers and booleans there too. */
-const literals = (graphNode: GraphNode): Choice[] =>
-  Object.entries(graphNode.inputs).flatMap(([input, value]) => {
-    if (value.kind === 'link' || typeof value.value === 'object') return []
-    return [{ classType: graphNode.classType, input, value: String(value.value) }]
-  })
-
-const isUpload = (choice: Choice, nodes: readonly KnownNode[]): boolean =>
-  nodes.some(node => node.capability.isUpload(choice.classType, choice.input))
-
-const isModel = (choice: Choice, nodes: readonly KnownNode[]): boolean =>
-  isModelFile(choice.value) || nodes.some(node => node.capability.listsModels(choice.classType, choice.input))
-
-const needOf = (
-  workflow: Workflow,
-  used: readonly GraphNode[],
-  labels: Readonly<Record<string, string>>,
-  nodes: readonly KnownNode[]
-): Need => {
-  const choices = used.flatMap(literals)
+const needOf = (workflow: Workflow, files: readonly FileName[], labels: Readonly<Record<string, string>>): Need => {
+  const uploads = files.filter(({ isUpload, choice }) => isUpload && !isInputUrl(choice.value))
   return {
     classes: [...new Set([...workflow.graphNodes.values()].map(graphNode => graphNode.classType))].sort(),
-    models: distinct(choices.filter(choice => !isUpload(choice, nodes) && isModel(choice, nodes))),
-    files: distinct(choices.filter(choice => isUpload(choice, nodes) && !isInputUrl(choice.value))),
+    models: distinct(files.filter(({ isUpload }) => !isUpload)),
+    files: distinct(uploads),
     labels: Object.fromEntries(Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1)))
   }
 }
 
-const distinct = (choices: readonly Choice[]): Choice[] => {
-  const byKey = new Map(choices.map(choice => [`${choice.classType}\n${choice.input}\n${choice.value}`, choice]))
+const distinct = (files: readonly FileName[]): Choice[] => {
+  const keyed = files.map(({ choice }) => [`${choice.classType}\n${choice.input}\n${choice.value}`, choice] as const)
+  const byKey = new Map(keyed)
   return [...byKey.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, choice]) => choice)
 }
 

@@ -26,17 +26,20 @@ const isNamed = (input: GraphInput, names: ReadonlySet<string>): input is GraphI
   input.kind === 'literal' && typeof input.value === 'string' && names.has(input.value)
 
 /** Every place of a workflow that names a file which comes along, whatever the input's class says about it. */
-export const broughtUsesOf = ({ graphNodes }: Workflow, names: ReadonlySet<string>): BroughtUse[] =>
-  [...graphNodes.values()].flatMap(({ id, inputs }) =>
+export const broughtUsesOf = ({ graphNodes }: Workflow, names: ReadonlySet<string>): BroughtUse[] => {
+  if (names.size === 0) return []
+  return [...graphNodes.values()].flatMap(({ id, inputs }) =>
     Object.entries(inputs).flatMap(([input, given]) =>
       isNamed(given, names) ? [{ graphNode: id, input, name: given.value }] : []
     )
   )
+}
 
 /** The workflow as admission may see it: what comes along need not be on any node, so its names are no values there. */
-export const withoutBrought = ({ graphNodes }: Workflow, names: ReadonlySet<string>): Workflow => ({
-  graphNodes: new Map([...graphNodes].map(([id, graphNode]) => [id, blankedIn(graphNode, names)]))
-})
+export const withoutBrought = (workflow: Workflow, names: ReadonlySet<string>): Workflow => {
+  if (names.size === 0) return workflow
+  return { graphNodes: new Map([...workflow.graphNodes].map(([id, graphNode]) => [id, blankedIn(graphNode, names)])) }
+}
 
 const blankedIn = (graphNode: GraphNode, names: ReadonlySet<string>): GraphNode => ({
   ...graphNode,

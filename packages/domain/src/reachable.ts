@@ -1,4 +1,4 @@
-import type { GraphNode, Workflow } from './workflow.ts'
+import type { Workflow } from './workflow.ts'
 
 /** The graph nodes that the given ones depend on, themselves included: the part of the graph that ComfyUI will run. Unknown ids are left out. */
 export const reachable = ({ graphNodes }: Workflow, from: Iterable<string>): Set<string> => {
@@ -8,10 +8,7 @@ export const reachable = ({ graphNodes }: Workflow, from: Iterable<string>): Set
     const graphNode = graphNodes.get(id)
     if (!graphNode || found.has(id)) continue
     found.add(id)
-    pending.push(...linkedFrom(graphNode))
+    for (const input of Object.values(graphNode.inputs)) if (input.kind === 'link') pending.push(input.graphNode)
   }
   return found
 }
-
-const linkedFrom = (graphNode: GraphNode): string[] =>
-  Object.values(graphNode.inputs).flatMap(input => (input.kind === 'link' ? [input.graphNode] : []))

@@ -8,6 +8,7 @@ import { blockedUrlFlaws } from '@comfy-balancer/service-kit/input-urls'
 import { Refusal } from '@comfy-balancer/service-kit/problems'
 import type { Allowance } from '@comfy-balancer/service-kit/rate-limit'
 import type { Idempotency, NewTask } from '@comfy-balancer/task-store/new-task'
+import type { FoundTask } from '@comfy-balancer/task-store/tasks'
 import { uuidv7obj } from 'uuidv7'
 import type { TaskApiDeps } from './deps.ts'
 import { type Keeping, keepBrought, refuseBlockedUrls } from './inputs/brought-files.ts'
@@ -39,6 +40,8 @@ export type Acceptance = {
   readonly id: string
   readonly replayed: boolean
   readonly tasks: readonly string[]
+  /** How a single new task stood. */
+  readonly task: FoundTask | undefined
   readonly generations: Allowance | undefined
 }
 
@@ -68,10 +71,16 @@ export const accept = async (deps: AcceptDeps, submission: Submission): Promise<
   if (!('id' in accepted)) throw await refusalOf(accepted, deps.soonestEnd)
   if (accepted.kind === 'replayed') return replayed(accepted.id)
   const generations = accepted.generations && allowanceOf(accepted.generations)
-  return { id: accepted.id, replayed: false, tasks: tasks.map(task => task.id), generations }
+  return { id: accepted.id, replayed: false, tasks: tasks.map(({ id }) => id), task: accepted.task, generations }
 }
 
-const replayed = (id: string): Acceptance => ({ id, replayed: true, tasks: [], generations: undefined })
+const replayed = (id: string): Acceptance => ({
+  id,
+  replayed: true,
+  tasks: [],
+  task: undefined,
+  generations: undefined
+})
 
 /** What was accepted once is answered again, though it would be refused by now: its template may be gone, or the nodes that could run it. */
 const replayOr = async (error: unknown, { ledger }: TaskApiDeps, submission: Submission): Promise<Acceptance> => {

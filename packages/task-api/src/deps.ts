@@ -24,8 +24,8 @@ export type ExactText = {
 export type TaskApiDeps = {
   readonly ledger: Ledger
   readonly hints: Hints
-  /** Reads the graph of a request's text, or says what is wrong with it. */
-  readonly readWorkflow: (bodyText: string) => { workflow: Workflow } | { flaws: readonly Flaw[] }
+  /** Reads the graph of a parsed request or template, or says what is wrong with it. */
+  readonly readGraph: (prompt: unknown) => { readonly workflow: Workflow } | { readonly flaws: readonly Flaw[] }
   /** Reads and edits JSON texts without losing a digit of their numbers. */
   readonly exactText: ExactText
   /** Classes that no workflow may use. */

@@ -37,7 +37,7 @@ export const runnableOf = async (
   const { template, count } = shot.body
   if (template !== undefined) return fromTemplate(deps, caller, shot, template)
   refuseWithout(shot.body)
-  const workflow = readOrRefuse(deps, shot.text)
+  const workflow = readOrRefuse(deps, shot.body.prompt)
   const none = { template, outputFormat: undefined, origins: new Map<string, string>() }
   return { text: shot.text, workflow, count, seeds: ownSeeds, brought: shot.body, ...none }
 }
@@ -54,7 +54,7 @@ const fromTemplate = async (
   const { text, seeds, inputs, origins } = fillIn(template, shot, deps.exactText)
   const { output_config } = template.content
   const count = shot.body.count ?? (output_config?.quantity === 1 ? undefined : output_config?.quantity)
-  const workflow = readOrRefuse(deps, text)
+  const workflow = readOrRefuse(deps, JSON.parse(text).prompt)
   const own = shot.body.loras ?? []
   const loras = [...own, ...lorasOf(template.content, workflow, own)]
   const brought = { inputs: { ...shot.body.inputs, ...inputs }, loras }
@@ -101,8 +101,8 @@ const refused = (pointer: string, code: string, what: string): Refusal => {
   return new Refusal('validation-failed', detail, { errors: [{ pointer, code, detail }] })
 }
 
-const readOrRefuse = (deps: TaskApiDeps, text: string): Workflow => {
-  const read = deps.readWorkflow(text)
+const readOrRefuse = (deps: TaskApiDeps, prompt: unknown): Workflow => {
+  const read = deps.readGraph(prompt)
   if ('flaws' in read) throw invalidWorkflow(read.flaws)
   return read.workflow
 }

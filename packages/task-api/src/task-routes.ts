@@ -26,7 +26,7 @@ import { createSoonestEnd } from './soonest-end.ts'
 import { viewTask } from './task-view.ts'
 import { templateRoutes } from './templates/template-routes.ts'
 import { timelineRoute } from './timeline-route.ts'
-import { createWaits } from './waits.ts'
+import { createWaits, type Wait } from './waits.ts'
 import { webhookRoutes } from './webhook-routes.ts'
 
 /** A caller polls again after so many seconds; long polls and events tell sooner. */
@@ -38,12 +38,19 @@ export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
   const waits = createWaits(deps)
   const accepting = { ...deps, soonestEnd: createSoonestEnd(ledger) }
 
-  const taskAtEnd = async (caller: Caller, id: string, seconds: number, signal: AbortSignal): Promise<Task> => {
-    return viewTask(await waits.forEnd({ id, read: () => findTask(deps, caller, id), seconds, signal }))
+  /** `found` is how it stood a moment ago, which is enough for who does not wait. */
+  const taskAtEnd = async (
+    caller: Caller,
+    id: string,
+    wait: Pick<Wait, 'seconds' | 'signal'>,
+    found: FoundTask | undefined
+  ): Promise<Task> => {
+    if (found && wait.seconds === 0) return viewTask(found)
+    return viewTask(await waits.forEnd({ ...wait, id, read: () => findTask(deps, caller, id) }))
   }
 
   route(app, generate, async (request, reply) => {
-    const { id, replayed, tasks, generations } = await accept(accepting, {
+    const { id, replayed, tasks, task, generations } = await accept(accepting, {
       caller: request.caller,
       body: request.body,
       text: request.bodyText ?? '',
@@ -55,9 +62,10 @@ export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
     const seconds = preferredWait(request.headers.prefer)
     if (seconds > 0) reply.header('preference-applied', `wait=${seconds}`)
     const signal = seconds > 0 ? callerGone(request, reply) : noWait
+    const wait = { seconds, signal }
     const answer = id.startsWith('group_')
-      ? await groupAtEnd(deps, request.caller, id, { waits, seconds, signal })
-      : await taskAtEnd(request.caller, id, seconds, signal)
+      ? await groupAtEnd(deps, request.caller, id, { waits, ...wait })
+      : await taskAtEnd(request.caller, id, wait, task)
     if (replayed) reply.header('idempotency-replayed', 'true')
     if (answer.finishedAt === null) reply.header('retry-after', String(retryAfterSeconds))
     reply.header('location', answer.links.self)

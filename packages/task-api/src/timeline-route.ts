@@ -28,7 +28,7 @@ export const timelineRoute = (app: App, deps: TaskApiDeps): void => {
       events,
       choice: choiceOf(record.why),
       waitingFor: need && shownState(record.state) === 'queued' ? await waitingFor(deps, record, need) : null,
-      graph: body === undefined ? [] : graphOf(deps.readWorkflow(body))
+      graph: body === undefined ? [] : graphOf(deps.readGraph(JSON.parse(body).prompt))
     }
   })
 }

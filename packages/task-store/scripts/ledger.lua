@@ -1,5 +1,5 @@
--- What the scripts share. Stands before each of them, after the tables K (key names) and L (limits, ms unless said) that keys.ts and
--- limits.ts make. Every time is Redis time.
+-- What the scripts share: each gets what it needs of it, and in place of K.name and L.name the key names and limits (ms unless said) of
+-- keys.ts and limits.ts (link-script.ts). Every definition begins in the first column. Every time is Redis time.
 
 local function now_ms()
   if L.clockKey then return tonumber(redis.call('GET', L.clockKey)) end
@@ -25,8 +25,7 @@ local function record(id, event, reason)
     type = event, taskId = id, version = version, at = now, state = SHOWN[t[1]] or t[1],
     attempt = tonumber(t[2]) or 0, node = t[3] or cjson.null, reason = reason
   }
-  redis.call('RPUSH', K.journal .. id, cjson.encode(entry))
-  redis.call('LTRIM', K.journal .. id, -64, -1)
+  if redis.call('RPUSH', K.journal .. id, cjson.encode(entry)) > 64 then redis.call('LTRIM', K.journal .. id, -64, -1) end
   redis.call('PUBLISH', K.events, id .. ' ' .. version .. ' ' .. t[1])
   if t[4] and string.find(t[4], ' ' .. event .. ' ', 1, true) then
     redis.call('RPUSH', K.outbox, cjson.encode({ event = entry, url = t[5], tenant = t[6] }))
@@ -178,7 +177,7 @@ local function finish(id, state, event, reason)
   redis.call('LTRIM', K.ended, 0, L.maxEnded - 1)
   redis.call('PEXPIRE', K.ended, L.keepFailedMs)
   local keep = state == 'failed' and L.keepFailedMs or L.keepMs
-  for _, name in ipairs({ 'task', 'body', 'result', 'journal', 'logs' }) do redis.call('PEXPIRE', K[name] .. id, keep) end
+  for _, key in ipairs({ K.task, K.body, K.result, K.journal, K.logs }) do redis.call('PEXPIRE', key .. id, keep) end
   redis.call('SET', K.gone .. id, field(id, 'tenant'), 'PX', keep * 2)
 end
 
@@ -303,4 +302,27 @@ local function node_rows(ids)
   local beats = redis.call('ZRANGE', K.nodes, 0, -1, 'WITHSCORES')
   for i = 1, #beats, 2 do add(beats[i], beats[i + 1]) end
   return rows
+end
+
+-- How a task stands now: {now, {field, value, …} of its hash, its result or false, how many of its queue stand before it or false, mean
+-- seconds of its need per unit of work or false, nodes alive, {node row} while it is at a node, {tasks in its queue, waiting tasks of its
+-- tenant, slots in use, waiting tasks of each other tenant (of 64 tenants)} while it waits}
+local function read_task(id)
+  local hash = redis.call('HGETALL', K.task .. id)
+  local t = redis.call('HMGET', K.task .. id, 'state', 'tenant', 'need', 'node')
+  local before, per_work, alive, node, crowd = false, false, 0, {}, {}
+  if t[1] == 'queued' or t[1] == 'delayed' then
+    before = redis.call('ZRANK', K.queue .. t[2] .. ':' .. t[3], id)
+    per_work = redis.call('HGET', K.stats .. t[3], 'execution')
+    alive = redis.call('ZCOUNT', K.nodes, now - L.aliveMs, '+inf')
+    local own = tonumber(redis.call('HGET', K.queued, t[2]) or '0')
+    crowd = { redis.call('ZCARD', K.queue .. t[2] .. ':' .. t[3]), own, redis.call('ZCARD', K.slots) }
+    local queued = redis.call('HRANDFIELD', K.queued, 64, 'WITHVALUES')
+    for i = 1, #queued, 2 do
+      if queued[i] ~= t[2] then crowd[#crowd + 1] = tonumber(queued[i + 1]) end
+    end
+  elseif t[4] and (t[1] == 'leased' or t[1] == 'running') then
+    node = node_rows({ t[4] })
+  end
+  return { now, hash, redis.call('GET', K.result .. id), before, per_work, alive, node, crowd }
 end

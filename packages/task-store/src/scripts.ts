@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import type { Redis } from 'ioredis'
 import { keyNames } from './keys.ts'
 import { type Limits, scriptLimits } from './limits.ts'
+import { linkScript } from './link-script.ts'
 
 /** Each transition of the ledger, and the flags it runs under: only what a caller adds may be refused because memory is full. */
 const scriptFlags = {
@@ -38,28 +39,22 @@ export type ScriptName = keyof typeof scriptFlags
 /** Runs one script; the answer is as Redis gave it. Rejects when Redis is away or refuses. */
 export type RunScript = (name: ScriptName, ...args: (string | number)[]) => Promise<unknown>
 
-const luaText = (value: string): string => `[==[${value}]==]`
-
-const table = (name: string, entries: Readonly<Record<string, string | number>>): string =>
-  `local ${name} = {${Object.entries(entries)
-    .map(([key, value]) => `${key}=${typeof value === 'number' ? value : luaText(value)}`)
-    .join(',')}}`
-
 const read = (file: string): string => readFileSync(new URL(`../../scripts/${file}.lua`, import.meta.url), 'utf8')
 
 /**
- * Loads the scripts into a client under one key prefix. Each is the shared part plus its own file; `defineCommand` sends it by digest and
+ * Loads the scripts into a client under one key prefix. Each is its own file with what it needs of the shared part; `defineCommand` sends it by digest and
  * loads it again when a restarted Redis has forgotten it. A Redis whose memory is full
  * refuses a script before it remembers it, so that the digest may stay unknown: then the text is sent. The prefix is the only declared key: every other has its hash tag.
  */
 export const loadScripts = (redis: Redis, prefix: string, limits: Limits): RunScript => {
-  const names = Object.fromEntries(Object.entries(keyNames).map(([name, text]) => [name, prefix + text]))
-  const shared = [table('K', names), table('L', scriptLimits(limits)), read('ledger')].join('\n')
+  const K = Object.fromEntries(Object.entries(keyNames).map(([name, text]) => [name, prefix + text]))
+  const constants = { K, L: scriptLimits(limits) }
+  const shared = read('ledger')
   const commands = new Map<ScriptName, { readonly command: string; readonly lua: string }>()
   for (const [name, flags] of Object.entries(scriptFlags) as [ScriptName, string][]) {
     const command = `ledger:${prefix}:${name}`
     const shebang = flags ? `#!lua flags=${flags}` : '#!lua'
-    const lua = `${shebang}\n${shared}\n${read(name)}`
+    const lua = `${shebang}\n${linkScript(shared, read(name), constants)}`
     redis.defineCommand(command, { numberOfKeys: 1, lua })
     commands.set(name, { command, lua })
   }

@@ -39,8 +39,11 @@ export type TaskRecord = {
 }
 
 /** A hash as scripts answer it, in pairs. */
-export const flatHash = (row: readonly string[]): Record<string, string> =>
-  Object.fromEntries(row.flatMap((field, i) => (i % 2 === 0 ? [[field, row[i + 1]!]] : [])))
+export const flatHash = (row: readonly string[]): Record<string, string> => {
+  const hash: Record<string, string> = {}
+  for (let at = 0; at < row.length; at += 2) hash[row[at]!] = row[at + 1]!
+  return hash
+}
 
 const number = (text: string | undefined): number | undefined => (text ? Number(text) : undefined)
 

@@ -24,7 +24,13 @@ export type OverQuota = {
 export type Left = { readonly limit: number; readonly left: number; readonly backMs: number }
 
 export type Accepted =
-  | { readonly kind: 'accepted'; readonly id: string; readonly generations: Left | undefined }
+  | {
+      readonly kind: 'accepted'
+      readonly id: string
+      readonly generations: Left | undefined
+      /** How it stood when it was accepted; undefined for a group. */
+      readonly task: FoundTask | undefined
+    }
   | { readonly kind: 'replayed'; readonly id: string }
   | OverQuota
   | { readonly kind: 'key-reused' }
@@ -60,11 +66,13 @@ const accept = async (run: RunScript, of: NewTask | NewGroup, tasks: readonly Ne
   const { key = '', requestHash = '' } = of.idempotency ?? {}
   const texts = tasks.flatMap(textsOf)
   const answer = await run('enqueue', of.id, of.tenant, key, requestHash, tasks.length, ...texts)
-  const [kind, detail, more] = answer as [Accepted['kind'], string, unknown]
+  const [kind, detail, more, found] = answer as [Accepted['kind'], string, unknown, FoundReply | null]
   if (kind === 'queue-full') return { kind, waiting: Number(detail) }
   if (kind === 'over-quota') return overQuota(detail)
   if (kind === 'workflow-quarantined') return { kind, leftMs: Number(detail), task: JSON.parse(String(more)).task }
-  if (kind === 'accepted') return { kind, id: detail, generations: readLeft(more) }
+  if (kind === 'accepted') {
+    return { kind, id: detail, generations: readLeft(more), task: found ? readFound(detail, found) : undefined }
+  }
   return kind === 'replayed' ? { kind, id: detail } : { kind }
 }
 
@@ -91,14 +99,8 @@ export const createTasks = ({ redis, keys, run, limits }: StoreDeps) => ({
 
   /** The task; undefined when it is not there, or belongs to another tenant. */
   async find(id: string, tenant?: string): Promise<FoundTask | undefined> {
-    const [nowMs, fields, text, before, perWork, nodesAlive, nodes, crowd] = (await run('task', id)) as FoundReply
-    const record = readTaskRecord(id, flatHash(fields))
-    if (!record || (tenant !== undefined && record.tenant !== tenant)) return undefined
-    const secondsPerWork = perWork === null ? undefined : Number(perWork)
-    const [inQueue = 0, ofTenant = 0, nodesBusy = 0, ...others] = crowd
-    const place = { before: before ?? 0, inQueue, ofTenant, others }
-    const standing = { nowMs, ...place, secondsPerWork, nodesAlive, nodesBusy, node: nodes.flatMap(readNodeRow)[0] }
-    return { ...record, result: readResult(record, text), standing }
+    const found = readFound(id, (await run('task', id)) as FoundReply)
+    return tenant === undefined || found?.tenant === tenant ? found : undefined
   },
 
   /** Whether the ledger still knows this task, whoever's it is. */
@@ -143,6 +145,17 @@ export const createTasks = ({ redis, keys, run, limits }: StoreDeps) => ({
     return (await run('cancel', id, tenant)) as 'cancelled' | 'not-found' | LedgerState
   }
 })
+
+const readFound = (id: string, reply: FoundReply): FoundTask | undefined => {
+  const [nowMs, fields, text, before, perWork, nodesAlive, nodes, crowd] = reply
+  const record = readTaskRecord(id, flatHash(fields))
+  if (!record) return undefined
+  const secondsPerWork = perWork === null ? undefined : Number(perWork)
+  const [inQueue = 0, ofTenant = 0, nodesBusy = 0, ...others] = crowd
+  const place = { before: before ?? 0, inQueue, ofTenant, others }
+  const standing = { nowMs, ...place, secondsPerWork, nodesAlive, nodesBusy, node: nodes.flatMap(readNodeRow)[0] }
+  return { ...record, result: readResult(record, text), standing }
+}
 
 /** What a task failed with is no output, and an attempt that went back leaves its outputs behind. */
 const readResult = ({ state }: TaskRecord, text: string | null): TaskResult => {

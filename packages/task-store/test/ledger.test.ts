@@ -7,8 +7,10 @@ import { connect, serverFault } from '../src/connection.ts'
 import type { InputRecord } from '../src/inputs.ts'
 import { createKeys } from '../src/keys.ts'
 import type { Limits } from '../src/limits.ts'
+import { linkScript } from '../src/link-script.ts'
 import type { NewTask } from '../src/new-task.ts'
 import { openHeldLedger, openScratchLedger } from '../src/scratch-ledger.ts'
+import type { Accepted } from '../src/tasks.ts'
 
 const open = (t: Test, limits: Partial<Limits> = {}) => {
   const { ledger, redis, close } = openScratchLedger(limits)
@@ -173,13 +175,46 @@ t.test('a group is accepted whole or not at all, once', async t => {
   t.ok((await ledger.redis.pttl(ledger.keys.group(group.id))) > 3_600_000, 'it has an end, after those of its tasks')
 })
 
+t.test('a script gets what it needs of the shared definitions, with the constants in their place', t => {
+  const shared = [
+    '-- shared',
+    'local function deep()',
+    '  return K.task',
+    'end',
+    'local A, B = 1, 2',
+    '',
+    '-- middle uses deep',
+    'local function middle() return deep() + A end',
+    'local function unused() return K.gone end'
+  ].join('\n')
+  const constants = { K: { task: '{cb}:task:', gone: 'gone:' }, L: { leaseMs: 5, why: 'a "b" [c]' } }
+  t.equal(
+    linkScript(shared, 'return middle(L.leaseMs, L.why, L.unset)', constants),
+    [
+      'local function deep()',
+      '  return [==[{cb}:task:]==]',
+      'end',
+      'local A, B = 1, 2',
+      'local function middle() return deep() + A end',
+      'return middle(5, [==[a "b" [c]]==], nil)'
+    ].join('\n')
+  )
+  t.throws(() => linkScript(shared, 'return K.tsak', constants), /names the key tsak/)
+  t.end()
+})
+
 t.test('every script that is sent again after its reply was lost ends in the same state', async t => {
   const ledger = open(t)
   await register(ledger, 'n1')
   await register(ledger, 'n1')
   const task = aTask({ idempotency: { key: 'k', requestHash: 'h' } })
-  t.same(await ledger.tasks.enqueue(task), { kind: 'accepted', id: task.id })
-  t.same(await ledger.tasks.enqueue(task), { kind: 'accepted', id: task.id })
+  for (const _ of [1, 2]) {
+    const { task: told, ...answer } = (await ledger.tasks.enqueue(task)) as Accepted & { kind: 'accepted' }
+    t.same(answer, { kind: 'accepted', id: task.id })
+    const found = await ledger.tasks.find(task.id)
+    t.same({ ...told?.standing, nowMs: 0 }, { ...found?.standing, nowMs: 0 }, 'it says how the task stands')
+    t.same({ ...told, standing: 0 }, { ...found, standing: 0 })
+  }
   t.same(await ledger.tasks.enqueue({ ...task, id: aTask().id }), { kind: 'replayed', id: task.id })
   t.same(await ledger.tasks.enqueue({ ...task, id: aTask().id, idempotency: { key: 'k', requestHash: 'other' } }), {
     kind: 'key-reused'

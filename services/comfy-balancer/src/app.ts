@@ -1,5 +1,5 @@
 import { literalAt, membersOf, withLiterals } from '@comfy-balancer/comfyui/exact-text'
-import { readRequest } from '@comfy-balancer/comfyui/graph'
+import { readGraph } from '@comfy-balancer/comfyui/graph'
 import { pageFolder } from '@comfy-balancer/dashboard/page-folder'
 import { startDispatchLoops } from '@comfy-balancer/dispatch/loops'
 import { createNodeRegistry } from '@comfy-balancer/dispatch/node-registry'
@@ -56,7 +56,7 @@ export const createApp = async (config: ComfyBalancerConfig, deps: AppDeps) => {
   const hints = await createHints(connection.subscriber, connection.commands, config.REDIS_KEY_PREFIX)
   const registry = createNodeRegistry({ ledger })
   const nodeOutputs = createNodeOutputs(ledger, logger)
-  const reading = { readWorkflow: readRequest, exactText: { membersOf, withLiterals, literalAt } }
+  const reading = { readGraph, exactText: { membersOf, withLiterals, literalAt } }
   const sharedTemplates = await readTemplateFolder(config.TEMPLATES_DIR, reading)
   const server = await createServer({
     logger,

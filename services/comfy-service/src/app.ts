@@ -1,5 +1,5 @@
 import { literalAt, membersOf, withLiterals } from '@comfy-balancer/comfyui/exact-text'
-import { readRequest } from '@comfy-balancer/comfyui/graph'
+import { readGraph } from '@comfy-balancer/comfyui/graph'
 import { startDispatchLoops } from '@comfy-balancer/dispatch/loops'
 import { createNodeRegistry } from '@comfy-balancer/dispatch/node-registry'
 import { startOutputSweep } from '@comfy-balancer/dispatch/output-sweep'
@@ -81,7 +81,7 @@ export const createApp = async (config: ComfyServiceConfig, deps: AppDeps) => {
   })
   const residency = createResidency()
   const egress = createEgress({ ...egressRulesOf(config), maxBytes: config.INPUT_MAX_BYTES })
-  const reading = { readWorkflow: readRequest, exactText: { membersOf, withLiterals, literalAt } }
+  const reading = { readGraph, exactText: { membersOf, withLiterals, literalAt } }
   const sharedTemplates = await readTemplateFolder(config.TEMPLATES_DIR, reading)
   const shelf = createInputShelf({ egress, uploads: ledger.inputs, store, maxPixels: config.INPUT_MAX_PIXELS })
   const loras = await openLoras(config, { uploads: ledger.inputs, store, node, log: logger })

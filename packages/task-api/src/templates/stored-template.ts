@@ -6,7 +6,7 @@ import { objectText } from '../object-text.ts'
 import { createParamValidator, type ParamValidator } from './param-validator.ts'
 
 /** What reading a template takes; see TaskApiDeps. */
-export type TemplateReading = Pick<TaskApiDeps, 'exactText' | 'readWorkflow'>
+export type TemplateReading = Pick<TaskApiDeps, 'exactText' | 'readGraph'>
 
 /** A template ready for use: checked, its schema compiled, its texts with every digit. */
 export type StoredTemplate = {
@@ -34,12 +34,12 @@ export const documentOf = (contentText: string, updatedAt: string, { exactText }
 /** Reads a document whose shape fits the contract, or says what is wrong with what it holds. */
 export const readTemplate = (
   { name, shared, document }: { readonly name: string; readonly shared: boolean; readonly document: string },
-  { exactText, readWorkflow }: TemplateReading
+  { exactText, readGraph }: TemplateReading
 ): StoredTemplate | TemplateFaults => {
   const { updatedAt = 'null', ...members } = Object.fromEntries(exactText.membersOf(document))
   const { prompt: promptText = '{}', ...others } = members
   const content = JSON.parse(objectText(members)) as TemplateContent
-  const read = readWorkflow(objectText({ prompt: promptText }))
+  const read = readGraph(content.prompt)
   if ('flaws' in read) return { flaws: read.flaws, ofGraph: true }
   const { workflow } = read
   const compiled = createParamValidator(content.input_schema)

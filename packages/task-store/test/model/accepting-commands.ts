@@ -97,7 +97,10 @@ const enqueuing = kind<Enqueue>(
           const answer = alone
             ? await ledger.tasks.enqueue({ ...group.tasks[0]!, idempotency })
             : await ledger.tasks.enqueueGroup(group)
-          return answer.kind === 'workflow-quarantined' ? { kind: answer.kind, task: answer.task } : answer
+          if (answer.kind === 'workflow-quarantined') return { kind: answer.kind, task: answer.task }
+          if (answer.kind !== 'accepted') return answer
+          const { task: _, ...said } = answer
+          return said
         },
         model: (ledger, now) => enqueue(ledger, now, { ...together, tasks: tasks.map(({ model }) => model) }),
         again: first => ((first as Said).kind === 'accepted' ? { ...(first as Said), generations: undefined } : first)
