@@ -1,4 +1,5 @@
 import { Redis, type RedisOptions } from 'ioredis'
+import { BatchingRedis } from './batching-redis.ts'
 
 /** Two connections to one Redis: one for commands, one that listens. */
 export type Connection = {
@@ -33,7 +34,7 @@ export const connect = async (options: RedisOptions, log: Log, readyMs = 10_000)
     maxRetriesPerRequest: null,
     socketTimeout: silentMs
   }
-  const commands = new Redis({ ...common, commandTimeout: 2_000, connectionName: 'ledger' })
+  const commands = new BatchingRedis({ ...common, commandTimeout: 2_000, connectionName: 'ledger' })
   const subscriber = new Redis({ ...common, connectionName: 'ledger-hints' })
   const signOfLife = setInterval(() => subscriber.ping().catch(() => {}), silentMs).unref()
   const close = async () => {
