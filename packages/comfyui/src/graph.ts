@@ -42,10 +42,13 @@ const graphNode = (id: string, value: unknown): GraphNode | Flaw => {
   return { id, classType: value.class_type, title: stringOf(recordOf(value._meta).title), inputs }
 }
 
-const links = (node: GraphNode): { input: string; target: string }[] =>
-  Object.entries(node.inputs).flatMap(([input, value]) =>
-    value.kind === 'link' ? [{ input, target: value.graphNode }] : []
-  )
+const links = (node: GraphNode): { input: string; target: string }[] => {
+  const found: { input: string; target: string }[] = []
+  for (const [input, value] of Object.entries(node.inputs)) {
+    if (value.kind === 'link') found.push({ input, target: value.graphNode })
+  }
+  return found
+}
 
 const danglingLinks = ({ graphNodes }: Workflow): Flaw[] =>
   [...graphNodes.values()].flatMap(node =>

@@ -9,7 +9,7 @@ export type JsonBounds = {
 
 type Level = { readonly keys: Set<string> | undefined; key: string; index: number; expectsKey: boolean }
 
-const whitespace = /[ \t\r\n]*/y
+const whitespace = ' \t\r\n'
 const numberToken = /-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/y
 const wordToken = /-?[\p{L}_$][\p{L}\p{N}_$]*/uy
 const words = new Set(['true', 'false', 'null'])
@@ -61,9 +61,7 @@ class JsonScan {
   }
 
   #skipWhitespace(): number {
-    whitespace.lastIndex = this.#at
-    whitespace.test(this.#text)
-    this.#at = whitespace.lastIndex
+    while (this.#at < this.#text.length && whitespace.includes(this.#text[this.#at]!)) this.#at++
     return this.#at
   }
 
