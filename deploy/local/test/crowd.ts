@@ -104,6 +104,7 @@ const aNode = (i: number, turn: number): NodeGlance => {
     },
     gpus: 1,
     resident: [model],
+    restartable: !isDown,
     attempt: isDown
       ? null
       : {

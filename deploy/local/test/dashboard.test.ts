@@ -152,7 +152,7 @@ if (chromiumPath === undefined) {
       PATH: `${fakeNvidiaSmi()}${delimiter}${process.env.PATH}`
     }
     const simulators = [{ speed: 1 }, { speed: 1 }, { speed: 0.5 }]
-    const fleet = await startFleet({ redisUrl, folder, timeScale: 0.4, env, simulators })
+    const fleet = await startFleet({ redisUrl, folder, timeScale: 0.4, env, simulators, areOwned: true })
     t.teardown(() => fleet.stop(1_000))
     const url = fleet.balancerUrls[0]!
     const client = createClient({ baseUrl: url })
@@ -256,6 +256,17 @@ if (chromiumPath === undefined) {
       await page.getByRole('button', { name: 'Resume gpu-b' }).click()
       await page.getByRole('dialog').getByRole('button', { name: 'Resume' }).click()
       await page.getByText('All 3 nodes are ready').waitFor()
+    })
+
+    await t.test('the ComfyUI of a node is restarted by a button, after being asked', async t => {
+      await page.getByRole('button', { name: 'Restart gpu-b' }).click()
+      await page.getByRole('dialog').getByText('its ComfyUI is started anew').waitFor()
+      await page.getByRole('dialog').getByRole('button', { name: 'Restart' }).click()
+      const restarts = async () => (await client.nodes()).find(({ id }) => id === 'gpu-b')?.comfyui?.care?.restarts
+      while ((await restarts()) !== 1) await new Promise(resolve => setTimeout(resolve, 100))
+      await page.getByText('All 3 nodes are ready').waitFor()
+      await page.getByRole('button', { name: 'Restart gpu-b' }).waitFor()
+      t.equal(await page.getByRole('button', { name: /^Restart / }).count(), 3)
     })
 
     await t.test('behind a path prefix everything works alike', async t => {

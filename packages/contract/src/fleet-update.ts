@@ -13,6 +13,7 @@ export const NodeGlance = Type.Object({
   gpu: nullable(ref(Gpu)),
   gpus: Type.Integer(),
   resident: Type.Array(Type.String()),
+  restartable: Type.Boolean({ description: 'Its comfy-service can restart its ComfyUI, and has not been asked to' }),
   attempt: nullable(
     Type.Object({
       task: nullable(Type.String({ description: "null for another tenant's" })),

@@ -21,7 +21,7 @@ export const FleetPage = () => {
         nodes={fleet.nodes}
         history={fleet.history}
         atMs={fleet.atMs}
-        mayDrain={may(fleet, 'nodes:write')}
+        mayManage={may(fleet, 'nodes:write')}
         mayWatch={may(fleet, 'tasks:read')}
       />
       <div class="columns">

@@ -1,4 +1,5 @@
 import type { NodeGlance, NodeHistory } from '@comfy-balancer/contract/fleet-update'
+import type { ComponentChildren } from 'preact'
 import { ask } from './api.ts'
 import { AttemptPreview } from './attempt-preview.tsx'
 import { ConfirmButton } from './confirm-button.tsx'
@@ -11,12 +12,12 @@ type Props = {
   readonly node: NodeGlance
   readonly history: NodeHistory | undefined
   readonly atMs: number
-  readonly mayDrain: boolean
+  readonly mayManage: boolean
   readonly mayWatch: boolean
 }
 
 /** One node: its state, its GPU now and in the last ten minutes, what it holds and what it runs. Every part keeps its height. */
-export const NodeCard = memo(({ node, history, atMs, mayDrain, mayWatch }: Props) => (
+export const NodeCard = memo(({ node, history, atMs, mayManage, mayWatch }: Props) => (
   <article class={`card node node-${node.state}`} aria-label={`Node ${node.id}`}>
     <div class="card-head">
       <h3>{node.id}</h3>
@@ -54,7 +55,12 @@ export const NodeCard = memo(({ node, history, atMs, mayDrain, mayWatch }: Props
       <span class="cut quiet" title={node.resident.join('\n')}>
         {node.resident.length === 0 ? 'Holds no model' : `Holds ${node.resident.map(modelName).join(', ')}`}
       </span>
-      {mayDrain && <DrainButton node={node} />}
+      {mayManage && (
+        <div class="card-actions">
+          {node.restartable && <RestartButton id={node.id} />}
+          <DrainButton node={node} />
+        </div>
+      )}
     </div>
   </article>
 ))
@@ -122,17 +128,36 @@ const Idle = ({ node, atMs }: { readonly node: NodeGlance; readonly atMs: number
   </div>
 )
 
-const DrainButton = ({ node }: { readonly node: NodeGlance }) => {
-  const isDrained = node.state === 'draining'
-  const verb = isDrained ? 'Resume' : 'Drain'
+const DrainButton = ({ node: { id, state } }: { readonly node: NodeGlance }) =>
+  state === 'draining' ? (
+    <NodeButton id={id} verb="Resume">
+      It gets tasks again at once.
+    </NodeButton>
+  ) : (
+    <NodeButton id={id} verb="Drain">
+      It finishes what it runs and gets nothing new until it is resumed, also over restarts.
+    </NodeButton>
+  )
+
+const RestartButton = ({ id }: { readonly id: string }) => (
+  <NodeButton id={id} verb="Restart">
+    It finishes what it runs; then its ComfyUI is started anew, and it gets tasks again when that is well.
+  </NodeButton>
+)
+
+type NodeButtonProps = {
+  readonly id: string
+  readonly verb: 'Drain' | 'Resume' | 'Restart'
+  readonly children: ComponentChildren
+}
+
+const NodeButton = ({ id, verb, children }: NodeButtonProps) => {
   const run = async (): Promise<void> => {
-    await ask(`/api/v1/nodes/${encodeURIComponent(node.id)}/${verb.toLowerCase()}`, { method: 'POST' })
+    await ask(`/api/v1/nodes/${encodeURIComponent(id)}/${verb.toLowerCase()}`, { method: 'POST' })
   }
   return (
-    <ConfirmButton label={verb} name={`${verb} ${node.id}`} title={`${verb} ${node.id}?`} action={verb} run={run}>
-      {isDrained
-        ? 'It gets tasks again at once.'
-        : 'It finishes what it runs and gets nothing new until it is resumed, also over restarts.'}
+    <ConfirmButton label={verb} name={`${verb} ${id}`} title={`${verb} ${id}?`} action={verb} run={run}>
+      {children}
     </ConfirmButton>
   )
 }

@@ -7,7 +7,7 @@ type Props = {
   readonly nodes: readonly NodeGlance[]
   readonly history: ReadonlyMap<string, NodeHistory>
   readonly atMs: number
-  readonly mayDrain: boolean
+  readonly mayManage: boolean
   readonly mayWatch: boolean
 }
 
@@ -26,7 +26,7 @@ type Kind = keyof typeof kinds
 const kindWords: Readonly<Record<Kind, string>> = { all: 'All', trouble: 'Not ready', working: 'At work', idle: 'Idle' }
 
 /** A card for every node, in the order of their names; many nodes can be narrowed down and come in portions. */
-export const NodeGrid = ({ nodes, history, atMs, mayDrain, mayWatch }: Props) => {
+export const NodeGrid = ({ nodes, history, atMs, mayManage, mayWatch }: Props) => {
   const [kind, setKind] = useState<Kind>('all')
   const [text, setText] = useState('')
   const [shown, setShown] = useState(pageSize)
@@ -62,7 +62,7 @@ export const NodeGrid = ({ nodes, history, atMs, mayDrain, mayWatch }: Props) =>
               node={node}
               history={history.get(node.id)}
               atMs={node.attempt || node.silentSince ? atMs : 0}
-              mayDrain={mayDrain}
+              mayManage={mayManage}
               mayWatch={mayWatch}
             />
           </li>

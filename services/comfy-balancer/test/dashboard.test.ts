@@ -162,6 +162,15 @@ t.test('a dashboard first hears everything, then what changes', async t => {
     ['gpu-b'],
     'what did not change is not repeated'
   )
+
+  const care = { owned: true, state: 'well', reason: null, restarts: 0 } as const
+  const { comfyui } = aReport()
+  const owned = aReport({ comfyui: { ...comfyui, care } })
+  await ledger.nodes.register(aKnownNode({ id: 'gpu-c', catalog, report: owned }))
+  const nodeC = ({ nodes }: FleetUpdate) => nodes.find(({ id }) => id === 'gpu-c')
+  t.equal(nodeC(await next(update => nodeC(update) !== undefined))?.restartable, true)
+  await ledger.nodes.wishRestart('gpu-c', 'wish')
+  t.equal(nodeC(await next(update => nodeC(update)?.restartable === false))?.state, 'draining', 'asked once is enough')
   t.equal(seen.filter(update => update.isWhole).length, 1)
   const history = await next(update => update.history !== undefined)
   t.match(history.history, { 'gpu-a': { utilization: [50], vram: [50], busy: [0] } })

@@ -19,6 +19,7 @@ export const glanceAtNode = async (ledger: Ledger, node: NodeRecord, nowMs: numb
     gpu: gpu ? { ...gpu, powerWatts: gpu.powerWatts === null ? null : Math.round(gpu.powerWatts) } : null,
     gpus: node.report.gpus.length,
     resident: node.report.resident.slice(0, maxResident),
+    restartable: isAlive && node.restart === undefined && node.report.comfyui.care?.owned === true,
     attempt: node.slot ? await attemptOf(ledger, node, node.slot) : null
   }
 }
