@@ -16,35 +16,18 @@ import { aNode, aReport } from '@comfy-balancer/task-store/scratch-node'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import { openBalancer } from './balancer.ts'
+import { aPicture, pictureBytes, pictureCatalog, pictureOutput } from './picture.ts'
 
 const catalog: Catalog = {
   classes: {
-    EmptyImage: { output: false, required: ['width', 'height'], choices: {}, uploads: [] },
+    ...pictureCatalog.classes,
     CheckpointLoaderSimple: { output: false, required: ['ckpt_name'], choices: { ckpt_name: 0 }, uploads: [] },
     Sampler: { output: false, required: ['seed'], choices: {}, uploads: [] },
-    LoadImage: { output: false, required: ['image'], choices: {}, uploads: ['image'] },
-    SaveImage: { output: true, required: ['images'], choices: {}, uploads: [] }
+    LoadImage: { output: false, required: ['image'], choices: {}, uploads: ['image'] }
   },
   lists: [['a.safetensors', 'b.safetensors']],
   modelBytes: {}
 }
-
-const workflow = (color = '255') =>
-  `{"1":{"class_type":"EmptyImage","inputs":{"width":64,"height":64,"color":${color}}},"9":{"class_type":"SaveImage","inputs":{"images":["1",0],"filename_prefix":"x"}}}`
-
-const output = {
-  attempt: 1,
-  index: 0,
-  path: 'p',
-  filename: 'x.png',
-  mediaType: 'image/png',
-  bytes: 10,
-  sha256: 'abc',
-  graphNode: '9',
-  kind: 'image',
-  durable: true
-}
-const bytes = Buffer.from('0123456789')
 
 /** A balancer without its dispatch loops, on a ledger of its own, with one node that the test plays by hand. */
 type Opening = {
@@ -68,7 +51,7 @@ const open = async (t: Test, opening: Opening = {}) => {
     open: async (path: string, range?: { start: number; end?: number }) => {
       opened.push(path)
       if (path === 'away') throw new StorageError('unavailable', 'S3 does not answer')
-      return { stream: Readable.from([bytes.subarray(range?.start ?? 0, (range?.end ?? 9) + 1)]) }
+      return { stream: Readable.from([pictureBytes.subarray(range?.start ?? 0, (range?.end ?? 9) + 1)]) }
     },
     signedUrl: async (path: string, use: object) => `http://s3.example/${path}?${JSON.stringify(use)}`,
     list: async () => [],
@@ -91,7 +74,7 @@ const open = async (t: Test, opening: Opening = {}) => {
       body,
       headers: { 'content-type': 'application/json', ...headers }
     })
-  const accepted = async (body = `{"prompt":${workflow()}}`): Promise<Task> => {
+  const accepted = async (body = `{"prompt":${aPicture()}}`): Promise<Task> => {
     const answer = await post(body)
     if (answer.status !== 202) throw new Error(await answer.text())
     return (await answer.json()) as Task
@@ -112,7 +95,7 @@ const spent = { gpuSeconds: 1, loadSeconds: 0, executionSeconds: 1, loaded: fals
 
 t.test('a task is accepted, followed and fetched', async t => {
   const { url, ledger, post, claim, beat, isWaiting } = await open(t)
-  const body = `{"prompt":${workflow('18446744073709551615')},"client_id":"me","number":1,"front":true,"prompt_id":"theirs","metadata":{"shotId":1},"priority":80}`
+  const body = `{"prompt":${aPicture('18446744073709551615')},"client_id":"me","number":1,"front":true,"prompt_id":"theirs","metadata":{"shotId":1},"priority":80}`
   const answer = await post(body)
   t.equal(answer.status, 202)
   const task = (await answer.json()) as Task
@@ -141,7 +124,7 @@ t.test('a task is accepted, followed and fetched', async t => {
     'a lease shows as queued and does not end the wait'
   )
   await beat('nonce')
-  await ledger.attempts.output(task.id, 'nonce', [output])
+  await ledger.attempts.output(task.id, 'nonce', [pictureOutput])
   const early = (await (await fetch(`${url}/api/v1/tasks/${task.id}`)).json()) as Task
   t.match(
     early,
@@ -150,7 +133,7 @@ t.test('a task is accepted, followed and fetched', async t => {
   )
   const ended = fetch(`${url}/api/v1/tasks/${task.id}`, { headers: { prefer: 'respond-async, wait=20' } })
   await isWaiting()
-  await ledger.attempts.complete(task.id, 'nonce', [output], spent)
+  await ledger.attempts.complete(task.id, 'nonce', [pictureOutput], spent)
   const done = (await (await ended).json()) as Task
   t.match(done, { state: 'succeeded', timings: { executionSeconds: 1 }, progress: { percent: 100 }, queue: null })
   t.ok(done.finishedAt && done.startedAt)
@@ -179,9 +162,9 @@ t.test('an output is described without being opened, and given by the store itse
   const { url, opened, ledger, accepted, claim } = await open(t)
   const task = await accepted()
   await claim(task.id)
-  const odd = { ...output, index: 1, filename: 'a"b\r\n\ud800 ü\'(1).svg', mediaType: 'image/svg+xml' }
-  const away = { ...output, index: 2, path: 'away' }
-  await ledger.attempts.complete(task.id, 'nonce', [output, odd, away], spent)
+  const odd = { ...pictureOutput, index: 1, filename: 'a"b\r\n\ud800 ü\'(1).svg', mediaType: 'image/svg+xml' }
+  const away = { ...pictureOutput, index: 2, path: 'away' }
+  await ledger.attempts.complete(task.id, 'nonce', [pictureOutput, odd, away], spent)
   const file = `${url}/api/v1/tasks/${task.id}/outputs/1-0`
   const head = await fetch(file, { method: 'HEAD' })
   t.equal(head.status, 200)
@@ -232,7 +215,7 @@ t.test('an output that its node keeps is streamed from there, and unavailable wh
   const { url, ledger, accepted, claim } = await open(t, { nodeUrl, keepsOutputs: true })
   const task = await accepted()
   await claim(task.id)
-  const kept = { ...output, durable: false }
+  const kept = { ...pictureOutput, durable: false }
   await ledger.attempts.complete(task.id, 'nonce', [kept, { ...kept, index: 1 }], spent)
   const file = `${url}/api/v1/tasks/${task.id}/outputs/1-0`
   const whole = await fetch(`${file}?redirect=true`, { headers: { authorization: 'Bearer key' } })
@@ -393,12 +376,12 @@ t.test('a failed task is answered with 200 and says whose fault it was', async t
 
 t.test('the same idempotency key gives the same task; another body under it is refused', async t => {
   const { post, ledger } = await open(t)
-  const body = `{"prompt":${workflow()}}`
+  const body = `{"prompt":${aPicture()}}`
   const answers = await Promise.all([1, 2, 3].map(() => post(body, { 'idempotency-key': 'k1' })))
   const ids = new Set((await Promise.all(answers.map(answer => answer.json() as Promise<Task>))).map(task => task.id))
   t.equal(ids.size, 1)
   t.equal(answers.filter(answer => answer.headers.get('idempotency-replayed') === 'true').length, 2)
-  t.match(await (await post(`{"prompt":${workflow('1')}}`, { 'idempotency-key': 'k1' })).json(), {
+  t.match(await (await post(`{"prompt":${aPicture('1')}}`, { 'idempotency-key': 'k1' })).json(), {
     status: 422,
     code: 'idempotency-key-reused'
   })
@@ -424,24 +407,24 @@ t.test('bad input is refused with a problem that names what and where, and nothi
     ['duplicate key', graph(`${image},${image}`), 400, 'validation-failed', /"?1"?/],
     ['prompt is a list', '{"prompt":[]}', 400, 'validation-failed', /\/prompt/],
     ['no prompt', '{}', 400, 'validation-failed', /\/prompt/],
-    ['unknown field', `{"prompt":${workflow()},"colour":1}`, 400, 'validation-failed', /\/colour/],
-    ['priority', `{"prompt":${workflow()},"priority":101}`, 400, 'validation-failed', /\/priority|priority/],
+    ['unknown field', `{"prompt":${aPicture()},"colour":1}`, 400, 'validation-failed', /\/colour/],
+    ['priority', `{"prompt":${aPicture()},"priority":101}`, 400, 'validation-failed', /\/priority|priority/],
     [
       'large metadata',
-      `{"prompt":${workflow()},"metadata":{"a":"${'x'.repeat(5000)}"}}`,
+      `{"prompt":${aPicture()},"metadata":{"a":"${'x'.repeat(5000)}"}}`,
       400,
       'validation-failed',
       /metadata/
     ],
-    ['client_id is a list (31d)', `{"prompt":${workflow()},"client_id":["a"]}`, 400, 'validation-failed', /client_id/],
+    ['client_id is a list (31d)', `{"prompt":${aPicture()},"client_id":["a"]}`, 400, 'validation-failed', /client_id/],
     [
       'client_id is an object (31e)',
-      `{"prompt":${workflow()},"client_id":{"a":1}}`,
+      `{"prompt":${aPicture()},"client_id":{"a":1}}`,
       400,
       'validation-failed',
       /client_id/
     ],
-    ['extra_data is null (31b)', `{"prompt":${workflow()},"extra_data":null}`, 400, 'validation-failed', /extra_data/],
+    ['extra_data is null (31b)', `{"prompt":${aPicture()},"extra_data":null}`, 400, 'validation-failed', /extra_data/],
     ['no graph nodes', '{"prompt":{}}', 422, 'workflow-invalid', /\/prompt/],
     [
       'graph node without inputs (31a)',
@@ -499,7 +482,7 @@ t.test('bad input is refused with a problem that names what and where, and nothi
       'no-capable-node',
       /\/prompt\/1\/inputs\/image.*gone\.png.*here\.png/
     ],
-    ['unknown label', `{"prompt":${workflow()},"nodeSelector":{"zone":"y"}}`, 422, 'no-capable-node', /zone/]
+    ['unknown label', `{"prompt":${aPicture()},"nodeSelector":{"zone":"y"}}`, 422, 'no-capable-node', /zone/]
   ]
   for (const [what, body, status, code, where] of cases) {
     const answer = await post(body)
@@ -514,7 +497,7 @@ t.test('bad input is refused with a problem that names what and where, and nothi
   }
   t.equal((await post('{}', { 'content-type': 'text/plain' })).status, 415)
   t.equal((await post(`{"prompt":"${'x'.repeat(11_000_000)}"}`)).status, 413)
-  t.equal((await post(`{"prompt":${workflow()}}`, { 'idempotency-key': 'with space' })).status, 400)
+  t.equal((await post(`{"prompt":${aPicture()}}`, { 'idempotency-key': 'with space' })).status, 400)
   for (const [method, path, status] of [
     ['PUT', '/api/v1/generate', 405],
     ['GET', '/api/v1/generate', 405],
@@ -558,7 +541,7 @@ t.test('count gives a group: so many tasks with a seed each, followed and cancel
 
   const [first, second] = group.tasks as [Task, Task]
   await claim(first.id)
-  await ledger.attempts.complete(first.id, 'nonce', [output], spent)
+  await ledger.attempts.complete(first.id, 'nonce', [pictureOutput], spent)
   const read = async (path: string) => (await (await fetch(`${url}${path}`)).json()) as Group
   t.match(await read(group.links.self), { counts: { succeeded: 1, queued: 2 }, percent: 33, finishedAt: null })
   const page = (await (await fetch(`${url}${group.links.tasks}&limit=2`)).json()) as TaskList
@@ -621,7 +604,7 @@ t.test('the trace of a request is kept with its task; a header that names none i
   const { ledger, post } = await open(t)
   const trace = '4bf92f3577b34da6a3ce929d0e0e4736'
   const traceOf = async (traceparent: string) => {
-    const answer = await post(`{"prompt":${workflow()}}`, { traceparent })
+    const answer = await post(`{"prompt":${aPicture()}}`, { traceparent })
     t.equal(answer.status, 202)
     return (await ledger.tasks.find(((await answer.json()) as Task).id))?.traceId
   }
@@ -633,7 +616,7 @@ t.test('the trace of a request is kept with its task; a header that names none i
 
 t.test('a group whose tasks are past their retention is gone', async t => {
   const { url, post } = await open(t)
-  const group = (await (await post(`{"requests":[{"prompt":${workflow()}}]}`)).json()) as Group
+  const group = (await (await post(`{"requests":[{"prompt":${aPicture()}}]}`)).json()) as Group
   await fetch(`${url}${group.links.self}`, { method: 'DELETE' })
   const end = Date.now() + 10_000
   let status = 0
@@ -643,7 +626,7 @@ t.test('a group whose tasks are past their retention is gone', async t => {
 
 t.test('a list of requests gives a group; each starts from what stands beside the list', async t => {
   const { ledger, post } = await open(t)
-  const shots = `[{"prompt":${workflow('18446744073709551615')},"metadata":{"shotId":1}},{"prompt":${workflow('2')},"priority":10}]`
+  const shots = `[{"prompt":${aPicture('18446744073709551615')},"metadata":{"shotId":1}},{"prompt":${aPicture('2')},"priority":10}]`
   const answer = await post(`{"requests":${shots},"priority":90,"client_id":"us","metadata":{"film":"x"}}`)
   const group = (await answer.json()) as Group
   t.equal(answer.status, 202)
@@ -654,13 +637,13 @@ t.test('a list of requests gives a group; each starts from what stands beside th
   const [first] = group.tasks
   t.match(await ledger.tasks.body(first!.id), '"color":18446744073709551615')
   t.match(
-    await (await post(`{"requests":[{"prompt":${workflow()}}]}`, { prefer: 'wait=0' })).json(),
+    await (await post(`{"requests":[{"prompt":${aPicture()}}]}`, { prefer: 'wait=0' })).json(),
     { total: 1 },
     'a list of one is a group of one'
   )
 
   const refused = async (body: string) => (await (await post(body)).json()) as Problem
-  t.match(await refused(`{"requests":[{"prompt":${workflow()}},{"prompt":{"1":{"class_type":"No","inputs":{}}}}]}`), {
+  t.match(await refused(`{"requests":[{"prompt":${aPicture()}},{"prompt":{"1":{"class_type":"No","inputs":{}}}}]}`), {
     code: 'no-capable-node',
     detail: /^\/requests\/1\/prompt\/1\/class_type: /,
     errors: [{ pointer: '/requests/1/prompt/1/class_type' }]
@@ -668,13 +651,13 @@ t.test('a list of requests gives a group; each starts from what stands beside th
   t.match(await refused(`{"requests":[{"metadata":{}}]}`), { status: 400, errors: [{ pointer: '/requests/0/prompt' }] })
   t.match(await refused('{"requests":[]}'), { status: 400, errors: [{ pointer: '/requests' }] })
   t.match(await refused(`{"requests":[{"requests":[]}]}`), { errors: [{ pointer: '/requests/0/requests' }] })
-  t.match(await refused(`{"prompt":${workflow()},"count":3}`), {
+  t.match(await refused(`{"prompt":${aPicture()},"count":3}`), {
     status: 400,
     errors: [{ pointer: '/count', code: 'no-seed' }]
   })
-  t.match(await refused(`{"prompt":${workflow()},"count":0}`), { status: 400, errors: [{ pointer: '/count' }] })
-  t.match(await refused(`{"prompt":${workflow()},"count":101}`), { errors: [{ pointer: '/count', code: 'too-many' }] })
-  t.match(await refused(`{"requests":[${Array(101).fill(`{"prompt":${workflow()}}`)}]}`), {
+  t.match(await refused(`{"prompt":${aPicture()},"count":0}`), { status: 400, errors: [{ pointer: '/count' }] })
+  t.match(await refused(`{"prompt":${aPicture()},"count":101}`), { errors: [{ pointer: '/count', code: 'too-many' }] })
+  t.match(await refused(`{"requests":[${Array(101).fill(`{"prompt":${aPicture()}}`)}]}`), {
     errors: [{ pointer: '/requests/100', code: 'too-many' }]
   })
   t.equal((await ledger.waiting.backlog()).queuedByTenant.default, 3, 'what was refused left nothing behind')
@@ -682,7 +665,7 @@ t.test('a list of requests gives a group; each starts from what stands beside th
 
 t.test('without a node the fleet is unavailable; a known node that is down keeps the task waiting', async t => {
   const { post } = await open(t, { withNode: false })
-  const answer = await post(`{"prompt":${workflow()}}`)
+  const answer = await post(`{"prompt":${aPicture()}}`)
   t.equal(answer.status, 503)
   t.ok(answer.headers.get('retry-after'))
   t.match(await answer.json(), { code: 'fleet-unavailable' })
@@ -796,7 +779,7 @@ t.test('operators have a node restart its ComfyUI, if its comfy-service can', as
 t.test('a workflow that takes ComfyUI down on several nodes is refused until an operator lifts that', async t => {
   const { url, ledger, node, post, accepted } = await open(t)
   await ledger.nodes.register({ ...node, id: 'gpu-b', url: 'http://127.0.0.1:2' })
-  const deadly = `{"prompt":${workflow('13')}}`
+  const deadly = `{"prompt":${aPicture('13')}}`
   const { id } = await accepted(deadly)
   for (const [i, on] of ['gpu-a', 'gpu-b', 'gpu-a', 'gpu-b'].entries()) {
     await ledger.attempts.claim({
@@ -816,7 +799,7 @@ t.test('a workflow that takes ComfyUI down on several nodes is refused until an 
     [refused.status, await refused.json()],
     [422, { code: 'workflow-quarantined', errors: [{ pointer: '/prompt' }] }]
   )
-  t.equal((await post(`{"prompt":${workflow('14')}}`)).status, 202, 'another workflow is not')
+  t.equal((await post(`{"prompt":${aPicture('14')}}`)).status, 202, 'another workflow is not')
 
   const listed = (await (await fetch(`${url}/api/v1/quarantine`)).json()) as { data: { fingerprint: string }[] }
   t.match(listed.data, [{ tenant: 'default', task: id, nodes: ['gpu-a', 'gpu-b'] }])
@@ -843,7 +826,7 @@ t.test(
   'a webhook is taken with its events or refused; its deliveries are listed and repeated, its secret is shown once',
   async t => {
     const { url, ledger, post, accepted } = await open(t)
-    const withWebhook = (webhook: unknown) => `{"prompt":${workflow()},"webhook":${JSON.stringify(webhook)}}`
+    const withWebhook = (webhook: unknown) => `{"prompt":${aPicture()},"webhook":${JSON.stringify(webhook)}}`
     const refused: [webhook: unknown, status: number, pointer: string][] = [
       [{ url: 'http://127.0.0.1/x' }, 422, '/webhook/url'],
       [{ url: 'http://[::ffff:169.254.169.254]/' }, 422, '/webhook/url'],
@@ -1007,7 +990,7 @@ t.test('a page of another origin is not let in; what is no WebSocket is answered
   const { socket } = await connectSocket(t, url, { origin: url })
   t.equal(socket.readyState, WebSocket.OPEN, 'its own may')
   t.match(await (await fetch(`${url}/api/v1/ws`)).json(), { code: 'validation-failed', detail: /WebSocket/ })
-  const body = `{"prompt":${workflow()}}`
+  const body = `{"prompt":${aPicture()}}`
   const answer = await new Promise<IncomingMessage>((resolve, reject) => {
     const headers = { connection: 'Upgrade, HTTP2-Settings', upgrade: 'h2c', 'http2-settings': 'AAMAAABkAAQAAP__' }
     const more = { 'content-type': 'application/json', 'content-length': String(body.length) }

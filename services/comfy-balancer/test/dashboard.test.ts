@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import type { ServerResponse } from 'node:http'
-import type { Catalog } from '@comfy-balancer/contract/catalog'
 import type { FleetUpdate } from '@comfy-balancer/contract/fleet-update'
 import type { Gpu, NodeReport } from '@comfy-balancer/contract/node'
 import { problem } from '@comfy-balancer/contract/problem'
@@ -18,20 +17,11 @@ import { createFleetViewers } from '../src/dashboard/fleet-viewers.ts'
 import { createNodeHistory } from '../src/dashboard/node-history.ts'
 import { createThroughput } from '../src/dashboard/throughput.ts'
 import { openBalancer } from './balancer.ts'
+import { pictureCatalog, pictureOutput, pictureRequest } from './picture.ts'
 
 const patienceMs = 30_000
 const { logger } = createLogger({ service: 'comfy-balancer', instance: 'test', level: 'silent' })
 const spent = { gpuSeconds: 1, loadSeconds: 0.5, executionSeconds: 1, loaded: true }
-const catalog: Catalog = {
-  classes: {
-    EmptyImage: { output: false, required: ['width', 'height'], choices: {}, uploads: [] },
-    SaveImage: { output: true, required: ['images'], choices: {}, uploads: [] }
-  },
-  lists: [],
-  modelBytes: {}
-}
-const body =
-  '{"prompt":{"1":{"class_type":"EmptyImage","inputs":{"width":64,"height":64}},"9":{"class_type":"SaveImage","inputs":{"images":["1",0],"filename_prefix":"x"}}}}'
 
 const gpu: Gpu = {
   ...{ uuid: 'u', name: 'NVIDIA L40S', utilization: 0.5, vramTotalBytes: 24e9, vramUsedBytes: 12e9 },
@@ -40,12 +30,7 @@ const gpu: Gpu = {
 const aReport = (more: Partial<NodeReport> = {}): NodeReport =>
   anIdleReport({ gpus: [gpu], resident: ['sdxl.safetensors'], ...more })
 
-const aNode = (id: string) => aKnownNode({ id, catalog, report: aReport() })
-
-const output = {
-  ...{ attempt: 1, index: 0, path: 'p', filename: 'x.png', mediaType: 'image/png', bytes: 10, sha256: 'abc' },
-  ...{ graphNode: '9', kind: 'image', durable: true }
-}
+const aNode = (id: string) => aKnownNode({ id, catalog: pictureCatalog, report: aReport() })
 
 const eventually = async <T>(ask: () => Promise<T | undefined> | T | undefined): Promise<T> => {
   const end = performance.now() + patienceMs
@@ -105,7 +90,7 @@ const watch = async (t: Test, url: string, headers: Record<string, string> = {})
 const accept = async (url: string, headers: Record<string, string> = {}): Promise<Task> => {
   const answer = await fetch(`${url}/api/v1/generate`, {
     method: 'POST',
-    body,
+    body: pictureRequest,
     headers: { 'content-type': 'application/json', ...headers }
   })
   if (answer.status !== 202) throw new Error(await answer.text())
@@ -145,7 +130,7 @@ t.test('a dashboard first hears everything, then what changes', async t => {
   const { claimedAt, expectedAt } = working.nodes[0]!.attempt!
   t.equal(Date.parse(expectedAt!) - Date.parse(claimedAt), 8_000)
 
-  await ledger.attempts.complete(task.id, task.id, [output], spent)
+  await ledger.attempts.complete(task.id, task.id, [pictureOutput], spent)
   const ended = await next(update => update.ended !== undefined && update.ended.length > 0)
   t.match(ended.ended, [
     {

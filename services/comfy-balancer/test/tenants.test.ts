@@ -2,7 +2,6 @@ import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
-import type { Catalog } from '@comfy-balancer/contract/catalog'
 import type { Endpoint } from '@comfy-balancer/contract/endpoint'
 import { endpoints as all } from '@comfy-balancer/contract/endpoints/all'
 import type { Group } from '@comfy-balancer/contract/group'
@@ -16,37 +15,24 @@ import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import { leadingTenants } from '../src/leading-tenants.ts'
 import { openBalancer } from './balancer.ts'
+import { pictureBytes, pictureCatalog, pictureOutput, pictureRequest } from './picture.ts'
 
-const catalog: Catalog = {
-  classes: {
-    EmptyImage: { output: false, required: ['width', 'height'], choices: {}, uploads: [] },
-    SaveImage: { output: true, required: ['images'], choices: {}, uploads: [] }
-  },
-  lists: [],
-  modelBytes: {}
-}
-const body =
-  '{"prompt":{"1":{"class_type":"EmptyImage","inputs":{"width":64,"height":64}},"9":{"class_type":"SaveImage","inputs":{"images":["1",0],"filename_prefix":"x"}}}}'
 const json = { 'content-type': 'application/json' }
-const output = {
-  ...{ attempt: 1, index: 0, path: 'p', filename: 'x.png', mediaType: 'image/png', bytes: 1, sha256: 'a' },
-  ...{ graphNode: '9', kind: 'image', durable: true }
-}
 
 /** A balancer that asks for keys, on a ledger of its own, with one node that is played by hand. */
 const open = async (t: Test) => {
   const lines: string[] = []
   const { url, ledger, redis } = await openBalancer(t, {
     ...{ env: { AUTH_MODE: 'keys' }, limits: { aliveMs: 60_000, leaseMs: 60_000 } },
-    store: { open: async () => ({ stream: Readable.from([Buffer.from('x')]) }) as never },
+    store: { open: async () => ({ stream: Readable.from([pictureBytes]) }) as never },
     tell: line => void lines.push(line)
   })
-  await ledger.nodes.register(aNode({ catalog }))
+  await ledger.nodes.register(aNode({ catalog: pictureCatalog }))
   const key = async (tenant: string, granted: readonly Scope[] = ['tasks:read', 'tasks:write', 'workflows:raw']) => {
     const made = await ledger.apiKeys.create({ tenant, name: `${tenant}'s`, scopes: granted, lifetimeMs: undefined })
     return { ...made.record, text: made.text, headers: { authorization: `Bearer ${made.text}` } }
   }
-  const post = (headers: Record<string, string>, text = body) =>
+  const post = (headers: Record<string, string>, text = pictureRequest) =>
     fetch(`${url}/api/v1/generate`, { method: 'POST', body: text, headers: { ...json, ...headers } })
   const accepted = async (headers: Record<string, string>): Promise<Task> => {
     const answer = await post(headers)
@@ -226,7 +212,7 @@ t.test('what belongs to another tenant looks like what was never there, on every
   const task = await accepted(mine.headers)
   await claim(task.id)
   await ledger.attempts.start(task.id, task.id)
-  await ledger.attempts.output(task.id, task.id, [output])
+  await ledger.attempts.output(task.id, task.id, [pictureOutput])
   const fingerprint = '0123456789abcdef'.repeat(2)
   const keys = createKeys(ledger.prefix)
   await redis.set(
@@ -235,14 +221,14 @@ t.test('what belongs to another tenant looks like what was never there, on every
   )
   await redis.zadd(keys.poisons(), Date.now() + 60_000, `mine:${fingerprint}`)
   /** An id of each kind of thing that belongs to a tenant, by the first part of its address. */
-  const group = (await (await post(mine.headers, `{"requests":[${body}]}`)).json()) as Group
+  const group = (await (await post(mine.headers, `{"requests":[${pictureRequest}]}`)).json()) as Group
   const delivery = { task: task.id, version: 1, tenant: 'mine', url: 'https://example.com/', body: '{}' }
   await ledger.deliveries.owe({ ...delivery, type: 'task.queued' })
   const foreign: Readonly<Record<string, string>> = {
     'webhook-deliveries': `${task.id}-1`,
     ...{ tasks: task.id, groups: group.id, quarantine: fingerprint, templates: 'film-1' }
   }
-  const content = JSON.stringify({ input_schema: { properties: {} }, bindings: {}, ...JSON.parse(body) })
+  const content = JSON.stringify({ input_schema: { properties: {} }, bindings: {}, ...JSON.parse(pictureRequest) })
   const putTemplate = () =>
     fetch(`${url}/api/v1/templates/film-1`, { method: 'PUT', body: content, headers: { ...json, ...mine.headers } })
   /** What belongs to nobody: a tenant's key may see it or its scope decides. */
@@ -328,7 +314,7 @@ t.test('an upload or a LoRA of another tenant is one that was never there', asyn
   const sha256 = 'a'.repeat(64)
   await ledger.inputs.add('one', { sha256, path: 'p', bytes: 1, mediaType: 'image/png' }, 60_000)
   const answerOf = async (headers: Record<string, string>, id: string) => {
-    const prompt = JSON.parse(body).prompt
+    const prompt = JSON.parse(pictureRequest).prompt
     prompt['9'].inputs.filename_prefix = 'a.png'
     const answer = await post(headers, JSON.stringify({ prompt, inputs: { 'a.png': { upload: id } } }))
     const { code, detail } = (await answer.json()) as { code?: string; detail?: string }
