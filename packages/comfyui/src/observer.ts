@@ -1,7 +1,8 @@
+import { Health, type HealthChange, type HealthState } from './health.ts'
 import type { ComfyUiHttp } from './http.ts'
 import type { Log } from './log.ts'
 import type { ComfyUiEvent } from './messages.ts'
-import { type ObserverChange, type ObserverState, type Sighting, unreachable } from './sighting.ts'
+import { type Sighting, unreachable } from './sighting.ts'
 import { ComfyUiSocket, type SocketOptions } from './socket.ts'
 import type { Queue } from './wire.ts'
 
@@ -35,7 +36,6 @@ const downMs = 300
 const minGapMs = 50
 /** A change of the queue's length alone is no reason to look at once, unless somebody else's prompts are gone: the followed prompt's own events say more. */
 const statusGapMs = 250
-const failuresUntilDown = 2
 const maxOwned = 1000
 
 /**
@@ -46,24 +46,20 @@ export class Observer {
   readonly #http: ComfyUiHttp
   readonly #log: Log
   readonly #socket: ComfyUiSocket
+  readonly #health: Health
   readonly #intervals: { quietMs: number; livelyMs: number; idleMs: number }
   readonly #followers = new Map<string, Follower>()
   readonly #seen = new Map<string, Seen>()
   readonly #owned = new Set<string>()
-  readonly #listeners = new Set<(change: ObserverChange) => void>()
   readonly #stopped = new AbortController()
   readonly #looping: Promise<void>
   #wake: (gapMs: number) => void = () => {}
   #wokenGapMs: number | undefined
-  #failures = 0
-  #wasRefused = false
-  #hasBeenUp = false
-  #lastNumber: { number: number; atMs: number } | undefined
-  #state: ObserverState = { up: false, version: undefined, queueRemaining: 0, foreign: 0, restarts: 0 }
 
   constructor(options: ObserverOptions, deps: { http: ComfyUiHttp; log: Log }) {
     this.#http = deps.http
     this.#log = deps.log
+    this.#health = new Health(deps.log)
     this.#intervals = {
       quietMs: options.quietMs ?? 1000,
       livelyMs: options.livelyMs ?? 2500,
@@ -85,8 +81,8 @@ export class Observer {
   }
 
   /** ComfyUI as last seen. */
-  state(): ObserverState {
-    return this.#state
+  state(): HealthState {
+    return this.#health.state()
   }
 
   /** Whether ComfyUI listed the prompt when it was last asked, and how long ago that was; undefined before the first answer. */
@@ -96,9 +92,8 @@ export class Observer {
   }
 
   /** Calls `listener` with each change from now on; the returned function ends that. */
-  on(listener: (change: ObserverChange) => void): () => void {
-    this.#listeners.add(listener)
-    return () => this.#listeners.delete(listener)
+  on(listener: (change: HealthChange) => void): () => void {
+    return this.#health.on(listener)
   }
 
   /** Resolves when events can arrive, or after `timeoutMs`: a prompt can be followed without them. */
@@ -115,7 +110,7 @@ export class Observer {
       accepted: (postedAtMs, number) => {
         this.#seen.set(promptId, { listed: true, atMs: performance.now() })
         this.#socket.expectStatus(postedAtMs)
-        this.#noteNumber(postedAtMs, number)
+        this.#health.numbered(postedAtMs, number)
         this.#look()
       },
       hurry: () => {
@@ -149,7 +144,7 @@ export class Observer {
   #receive(event: ComfyUiEvent): void {
     if (event.type === 'status') {
       if (event.first) this.#subscribeLogs()
-      const { foreign } = this.#state
+      const { foreign } = this.#health.state()
       const isEmpty = event.queueRemaining === 0
       if (this.#followers.size > 0 || !isEmpty || foreign > 0)
         this.#look(isEmpty && foreign > 0 ? minGapMs : statusGapMs)
@@ -223,7 +218,7 @@ export class Observer {
   #nextMs(): number {
     const { quietMs, livelyMs, idleMs } = this.#intervals
     const followers = [...this.#followers.values()]
-    if (this.#failures > 0) return followers.length > 0 ? downMs : Math.min(quietMs, idleMs)
+    if (this.#health.isFailing()) return followers.length > 0 ? downMs : Math.min(quietMs, idleMs)
     if (followers.length === 0) return idleMs
     if (followers.some(({ isUrgent }) => isUrgent)) return urgentMs
     const quietSinceMs = performance.now() - quietMs
@@ -246,7 +241,6 @@ export class Observer {
       const look = { kind: 'look', place, ...counts } as const
       this.#tell(promptId, follower, place === 'absent' ? await this.#sightingOfAbsent(promptId, look) : look)
     }
-    this.#failures = 0
   }
 
   async #sightingOfAbsent(promptId: string, look: Sighting): Promise<Sighting> {
@@ -261,20 +255,12 @@ export class Observer {
   async #answered(queue: Queue): Promise<void> {
     const items = [...queue.running, ...queue.pending]
     const foreign = items.filter(({ promptId }) => !this.#owned.has(promptId)).length
-    const cameUp = !this.#state.up
-    const wasShared = this.#state.foreign > 0
-    const mayBeOther = cameUp || this.#wasRefused || this.#state.version === undefined
-    const version = mayBeOther ? await this.#readVersion() : this.#state.version
-    this.#state = { ...this.#state, up: true, version, queueRemaining: items.length, foreign }
+    const version = this.#health.mayBeOther() ? await this.#readVersion() : this.#health.state().version
     for (const promptId of this.#owned) {
       const isListed = items.some(item => item.promptId === promptId)
       if (!isListed && !this.#followers.has(promptId)) this.#owned.delete(promptId)
     }
-    if (this.#wasRefused && this.#hasBeenUp) this.#restarted()
-    this.#wasRefused = false
-    this.#hasBeenUp = true
-    if (cameUp) this.#emit('up')
-    if (wasShared !== foreign > 0) this.#emit(wasShared ? 'unshared' : 'shared')
+    this.#health.answered({ version, queueRemaining: items.length, foreign })
   }
 
   async #readVersion(): Promise<string | undefined> {
@@ -288,38 +274,9 @@ export class Observer {
 
   #failed(error: unknown): void {
     const sighting = unreachable(error)
-    this.#failures++
-    this.#wasRefused ||= sighting.refused
     this.#log.debug({ err: error }, 'comfyui did not answer')
     for (const [promptId, follower] of [...this.#followers]) this.#tell(promptId, follower, sighting)
-    if (!this.#state.up || this.#failures < failuresUntilDown) return
-    this.#state = { ...this.#state, up: false }
-    this.#emit('down')
-  }
-
-  /** ComfyUI counts its prompts from 0, and we never choose a number, so a smaller one means that it began anew. */
-  #noteNumber(postedAtMs: number, number: number | undefined): void {
-    if (number === undefined) return
-    const last = this.#lastNumber
-    if (last && number < last.number && last.atMs <= postedAtMs) this.#restarted()
-    this.#lastNumber = { number, atMs: performance.now() }
-  }
-
-  #restarted(): void {
-    this.#lastNumber = undefined
-    this.#state = { ...this.#state, restarts: this.#state.restarts + 1 }
-    this.#log.warn({}, 'comfyui restarted')
-    this.#emit('restarted')
-  }
-
-  #emit(change: ObserverChange): void {
-    for (const listener of this.#listeners) {
-      try {
-        listener(change)
-      } catch (err) {
-        this.#log.warn({ err }, 'observer listener failed')
-      }
-    }
+    this.#health.failed(sighting.refused)
   }
 }
 

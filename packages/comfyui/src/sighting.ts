@@ -18,18 +18,6 @@ export type Sighting =
   | { readonly kind: 'finished'; readonly entry: HistoryEntry }
   | { readonly kind: 'unreachable'; readonly refused: boolean; readonly detail: string }
 
-/** ComfyUI came up, went down, or was restarted (its queue, history and caches are gone); others began or ceased to use it. */
-export type ObserverChange = 'up' | 'down' | 'restarted' | 'shared' | 'unshared'
-
-/** ComfyUI as last seen. `foreign`: prompts in its queue that are not ours; `restarts`: how often it was seen to restart. */
-export type ObserverState = {
-  readonly up: boolean
-  readonly version: string | undefined
-  readonly queueRemaining: number
-  readonly foreign: number
-  readonly restarts: number
-}
-
 /** What a failed call to ComfyUI tells about every prompt there. */
 export const unreachable = (error: unknown) => ({
   kind: 'unreachable' as const,

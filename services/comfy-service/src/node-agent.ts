@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import { cancelPrompt } from '@comfy-balancer/comfyui/cancel'
-import type { ObserverChange } from '@comfy-balancer/comfyui/sighting'
+import type { HealthChange } from '@comfy-balancer/comfyui/health'
 import type { NodeReport } from '@comfy-balancer/contract/node'
 import { every, type Loop } from '@comfy-balancer/service-kit/every'
 import type { Logger } from '@comfy-balancer/service-kit/logger'
@@ -113,7 +113,7 @@ export class NodeAgent {
     if (this.#isRegistered) await this.#deps.ledger.nodes.suspect(this.#options.id, this.#epoch)
   }
 
-  #comfyUiChanged(change: ObserverChange): void {
+  #comfyUiChanged(change: HealthChange): void {
     if (change === 'restarted') {
       this.#leftovers.clear()
       this.#deps.residency.clear()
