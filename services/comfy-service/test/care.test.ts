@@ -7,7 +7,7 @@ import t, { type Test } from 'tap'
 import { restartDelayMs } from '../src/care/back-off.ts'
 import { createMemoryCare } from '../src/care/memory-care.ts'
 import { createOutputLines } from '../src/care/output-lines.ts'
-import { freePort, type ServiceProcess, startService } from './service-process.ts'
+import { freePort, type ServiceProcess, startService, tellFailed } from './service-process.ts'
 import { until } from './wait.ts'
 import { painting, picture } from './workflows.ts'
 
@@ -39,13 +39,7 @@ const open = async (t: Test, words: readonly string[] = []) => {
       if (service.isRunning()) service.kill('SIGTERM')
       await Promise.race([service.exited, new Promise(resolve => setTimeout(resolve, 20_000))])
       await service.end()
-      if (!t.passing())
-        t.comment(
-          service.lines
-            .slice(-60)
-            .map(line => JSON.stringify(line))
-            .join('\n')
-        )
+      tellFailed(t, service)
     }
     await scratch.close()
   })

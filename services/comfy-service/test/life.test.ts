@@ -10,7 +10,7 @@ import { createLedger } from '@comfy-balancer/task-store/ledger'
 import { defaultLimits } from '@comfy-balancer/task-store/limits'
 import { openScratchLedger } from '@comfy-balancer/task-store/scratch-ledger'
 import t, { type Test } from 'tap'
-import { freePort, type ServiceProcess, startService } from './service-process.ts'
+import { freePort, type ServiceProcess, startService, tellFailed } from './service-process.ts'
 import { until } from './wait.ts'
 import { picture, twoPictures } from './workflows.ts'
 
@@ -31,13 +31,7 @@ const open = async (t: Test, { withComfyUi = true } = {}) => {
   t.teardown(async () => {
     for (const service of services) {
       await service.end()
-      if (!t.passing())
-        t.comment(
-          service.lines
-            .slice(-60)
-            .map(line => JSON.stringify(line))
-            .join('\n')
-        )
+      tellFailed(t, service)
     }
     await simulator.close()
     await scratch.close()

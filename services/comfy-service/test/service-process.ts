@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import type { Test } from 'tap'
 import { createCaller } from './caller.ts'
 import { until } from './wait.ts'
 
@@ -66,6 +67,13 @@ export const startService = (port: number, env: Record<string, string | undefine
       await exited
     }
   }
+}
+
+/** Tells the last of what a service logged, where the test has failed. */
+export const tellFailed = (t: Test, { lines }: ServiceProcess): void => {
+  if (t.passing()) return
+  const last = lines.slice(-60).map(line => JSON.stringify(line))
+  t.comment(last.join('\n'))
 }
 
 const exitOf = async (child: ChildProcess): Promise<{ code: number | null; signal: NodeJS.Signals | null }> => {
