@@ -1,29 +1,25 @@
 import { cancelPrompt } from '@comfy-balancer/comfyui/cancel'
 import { readRequest } from '@comfy-balancer/comfyui/graph'
-import type { PromptEvent } from '@comfy-balancer/comfyui/relay'
 import type { Verdict } from '@comfy-balancer/comfyui/verdict'
 import type { Need } from '@comfy-balancer/contract/need'
 import type { Progress } from '@comfy-balancer/contract/task'
 import { foldPath, modelsOf } from '@comfy-balancer/domain/capability'
-import { afterOutOfMemory } from '@comfy-balancer/domain/retry'
 import type { Workflow } from '@comfy-balancer/domain/workflow'
-import type { Log } from '@comfy-balancer/service-kit/log'
 import type { ObjectStore } from '@comfy-balancer/storage/object-store'
 import type { Hints } from '@comfy-balancer/task-store/hints'
 import type { Ledger } from '@comfy-balancer/task-store/ledger'
 import type { StoredOutput } from '@comfy-balancer/task-store/manifest'
 import type { TaskAssignment } from '@comfy-balancer/task-store/nodes'
-import type { ComfyUi } from '../comfyui.ts'
 import type { ComfyUiFolders } from '../comfyui-folders.ts'
 import type { InputShelf } from '../inputs/input-shelf.ts'
 import type { InputValues } from '../inputs/prepare-inputs.ts'
 import type { LoraCache } from '../loras/lora-cache.ts'
 import { holdOn } from '../loras/prepare-loras.ts'
 import { promptIdOf } from '../prompt-id.ts'
-import type { Residency } from '../residency.ts'
 import { bringFiles } from './bring-files.ts'
 import { type Collector, createCollector } from './collector.ts'
 import { execute } from './execution.ts'
+import { createListener, type Listener } from './listener.ts'
 import { createLogTail } from './log-tail.ts'
 import {
   brokenOff,
@@ -34,22 +30,19 @@ import {
   outcomeOf,
   preparingFailed
 } from './outcome.ts'
-import { createPreviewTeller } from './preview-teller.ts'
+import { createRetry, type Retry, type RetryDeps } from './retry.ts'
 import { createSettlement, type Settlement } from './settlement.ts'
-import { createStopwatch, type Stopwatch } from './stopwatch.ts'
+import { createStopwatch } from './stopwatch.ts'
 import { loadersOf } from './submission-edits.ts'
 import type { AttemptTally } from './tally.ts'
 import { createTeller, type Teller } from './teller.ts'
-import { untilTaken } from './until-taken.ts'
 
 /** `maxOutputBytes` bounds one file; a prompt silent for `silentMs` hangs; ComfyUI has `cancelMs` to let go of one. */
 export type AttemptLimits = { readonly maxOutputBytes: number; readonly silentMs: number; readonly cancelMs: number }
 
-export type AttemptDeps = {
+export type AttemptDeps = RetryDeps & {
   readonly ledger: Ledger
   readonly hints: Hints
-  readonly comfyui: ComfyUi
-  readonly residency: Residency
   readonly store: ObjectStore
   /** Whether what is stored outlives this node. */
   readonly durable: boolean
@@ -57,14 +50,10 @@ export type AttemptDeps = {
   /** Absent where there is no models folder to put LoRAs into. */
   readonly loras: LoraCache | undefined
   readonly tally: AttemptTally
-  readonly log: Log
   readonly node: string
   /** ComfyUI's own folders, where they are shared. */
   readonly folders: ComfyUiFolders | undefined
   readonly limits: AttemptLimits
-  /** The VRAM of this node's GPU, and of every known node that has what a need asks for. */
-  readonly vramBytes: () => number | undefined
-  readonly vramOfCapable: (need: Need) => Promise<readonly (number | undefined)[]>
   /** Reports at once that ComfyUI is not fit for another attempt, before the slot is free. */
   readonly reportUnfit: (why: 'dead-worker' | 'stuck') => Promise<void>
 }
@@ -77,8 +66,7 @@ const listedWithinMs = 15_000
 /** Anything but running a prompt that takes longer is no work any more: fetching and storing all outputs, above all. */
 const asideMs = 1_800_000
 
-/** Followers are told so soon of progress and of outputs; what follows within it is told with it. */
-const progressGapMs = 100
+/** Followers are told so soon of outputs; what follows within it is told with it. */
 const outputsGapMs = 20
 
 /** Of ComfyUI's log; the ledger keeps as many bytes. */
@@ -101,11 +89,12 @@ export class Attempt {
   readonly #deps: AttemptDeps
   readonly #assignment: TaskAssignment
   readonly #settlement: Settlement
+  readonly #retry: Retry
   readonly #logTail = createLogTail(maxLogCharacters)
   readonly #abort = new AbortController()
   #phase: Phase = 'preparing'
   #phaseSinceMs = performance.now()
-  #progress: Progress | null = null
+  #listener: Listener | undefined
   #reason: AbandonReason | undefined
   #isStuck = false
   #letGo: () => Promise<void> = async () => {}
@@ -118,12 +107,13 @@ export class Attempt {
     this.token = token
     this.promptId = promptIdOf(record.id, token)
     this.#settlement = createSettlement(record, token, { ...deps, logText: this.#logTail.text })
+    this.#retry = createRetry(assignment, this.#settlement, deps)
     this.done = this.#live(adopt)
   }
 
   /** How far it is, for the heartbeat. */
   progress(): Progress | null {
-    return this.#progress
+    return this.#listener?.progress() ?? null
   }
 
   /** Whether the lease may be renewed: the work is proven, not just this process. */
@@ -182,7 +172,9 @@ export class Attempt {
     const stopwatch = createStopwatch(loadersOf(plan.workflow, plan.need.models), hadToLoad)
     const outputs = this.#outputsTeller()
     const collector = this.#collector(plan.workflow, outputs.say)
-    const verdict = await this.#execute({ ...plan, inputs }, adopt, this.#listener(models, stopwatch, collector))
+    const heard = { task: this.task, token: this.token, promptId: this.promptId, models }
+    this.#listener = createListener(heard, { ...this.#deps, stopwatch, collector, logTail: this.#logTail })
+    const verdict = await this.#execute({ ...plan, inputs }, adopt, this.#listener)
     stopwatch.stop()
     const outcome = verdict.kind === 'succeeded' ? await this.#collect(collector, verdict) : outcomeOf(verdict)
     outputs.stop()
@@ -193,7 +185,7 @@ export class Attempt {
     this.#abort.abort()
     if (verdict.kind === 'stuck' && verdict.reason === 'dead-worker') await this.#deps.reportUnfit('dead-worker')
     await collector.idle()
-    await this.#repair(outcome)
+    if (outcome.kind === 'retry') await this.#retry.repairNode(outcome)
     await this.#end(outcome, stopwatch.spent().gpuSeconds, mayStillRun.has(verdict.kind))
   }
 
@@ -213,39 +205,14 @@ export class Attempt {
     }
   }
 
-  async #execute(plan: Prepared, adopt: boolean, listen: (event: PromptEvent) => void): Promise<Verdict> {
+  async #execute(plan: Prepared, adopt: boolean, { hear }: Listener): Promise<Verdict> {
     const { outputs, timeoutSeconds } = this.#assignment.record
     const { promptId, token } = this
     const { silentMs } = this.#deps.limits
     const signal = this.#abort.signal
     this.#enter('running')
     const execution = { ...plan, promptId, token, outputs, timeoutMs: timeoutSeconds * 1_000, silentMs, signal }
-    return execute(execution, adopt, this.#deps, listen)
-  }
-
-  #listener(models: readonly string[], stopwatch: Stopwatch, collector: Collector): (event: PromptEvent) => void {
-    const { hints, log } = this.#deps
-    const followers = createTeller<Progress>(progressGapMs, progress => hints.progress(this.task, progress), log)
-    const previews = createPreviewTeller(this.task, hints, log)
-    return event => {
-      stopwatch.see(event)
-      if (event.type === 'log') this.#logTail.add(event.text)
-      if (event.type === 'started') this.#started(models)
-      if (event.type === 'preview') previews.say(event)
-      if (event.type === 'executed') collector.executed(event.graphNode, event.output)
-      if (event.type !== 'progress') return
-      const { percent, graphNode, classType, value, max } = event
-      this.#progress = { percent, graphNode: graphNode ?? null, classType: classType ?? null, value, max }
-      followers.say(this.#progress)
-    }
-  }
-
-  #started(models: readonly string[]): void {
-    const { ledger, residency, log } = this.#deps
-    residency.ran(models)
-    this.#progress ??= { percent: 0, graphNode: null, classType: null, value: null, max: null }
-    log.info({ promptId: this.promptId }, 'task started')
-    ledger.attempts.start(this.task, this.token).catch(err => log.warn({ err }, 'start not recorded'))
+    return execute(execution, adopt, this.#deps, hear)
   }
 
   #outputsTeller(): Teller<readonly StoredOutput[]> {
@@ -277,16 +244,6 @@ export class Attempt {
     }
   }
 
-  /** What this node can do so that the next attempt fares better. */
-  async #repair(outcome: NoResult): Promise<void> {
-    const { comfyui, residency, log } = this.#deps
-    if (outcome.kind !== 'retry') return
-    if (outcome.class === 'placement') comfyui.distrustCatalog()
-    if (outcome.class !== 'out-of-memory') return
-    residency.clear()
-    await comfyui.http.free().catch(err => log.warn({ err }, 'memory not freed'))
-  }
-
   /**
    * ComfyUI is freed before the slot is. Only a draining node, which nobody gives a task any more, hands its task back first: it may be
    * killed any moment.
@@ -299,27 +256,10 @@ export class Attempt {
     if (mayRun) await this.#stopPrompt()
     this.#enter('settling')
     if (outcome.kind === 'failed') return this.#settlement.fail(outcome, gpuSeconds)
-    if (outcome.kind === 'retry') return this.#sendBack(outcome, gpuSeconds)
+    if (outcome.kind === 'retry') return this.#retry.sendBack(outcome, gpuSeconds)
     if (isDrained) return
     this.#deps.tally.ended(this.#reason === 'cancelled' ? 'cancelled' : 'lost')
     await this.#settlement.removeOutputs()
-  }
-
-  async #sendBack(outcome: Extract<NoResult, { kind: 'retry' }>, gpuSeconds: number): Promise<void> {
-    if (outcome.class !== 'out-of-memory') return this.#settlement.sendBack(outcome)
-    const next = afterOutOfMemory(
-      this.#assignment.record.outOfMemory,
-      this.#deps.vramBytes(),
-      await this.#vramOfOthers()
-    )
-    if (next) return this.#settlement.sendBack(outcome, next)
-    return this.#settlement.fail({ kind: 'failed', problem: outcome.problem }, gpuSeconds)
-  }
-
-  async #vramOfOthers(): Promise<readonly (number | undefined)[]> {
-    const { vramOfCapable, log } = this.#deps
-    const { need } = this.#assignment
-    return need ? untilTaken(() => vramOfCapable(need), log) : []
   }
 
   async #stopPrompt(): Promise<void> {

@@ -32,8 +32,8 @@ export type CollectorOptions = {
 export type CollectorDeps = {
   readonly http: ComfyUiHttp
   readonly store: ObjectStore
-  /** Called with all outputs stored so far after each. */
   readonly log: Log
+  /** Called with all outputs stored so far after each. */
   readonly onStored: (outputs: readonly StoredOutput[]) => void
 }
 

@@ -7,17 +7,20 @@ import type { StoredOutput } from '@comfy-balancer/task-store/manifest'
 import { InputUnavailable } from '../inputs/input-unavailable.ts'
 import { OutputMissing } from './collector.ts'
 
+/** Another attempt may succeed; `problem` is what the task fails with when there can be none. */
+export type RetryOutcome = {
+  readonly kind: 'retry'
+  readonly class: RetryClass
+  readonly problem: Problem
+  readonly why: string
+  readonly errorSource: 'ours' | 'comfyui'
+}
+
 /** How an attempt ended. `abandoned`: the ledger took it from us, or we hand it back ourselves. */
 export type Outcome =
   | { readonly kind: 'succeeded'; readonly outputs: readonly StoredOutput[] }
   | { readonly kind: 'failed'; readonly problem: Problem }
-  | {
-      readonly kind: 'retry'
-      readonly class: RetryClass
-      readonly problem: Problem
-      readonly why: string
-      readonly errorSource: 'ours' | 'comfyui'
-    }
+  | RetryOutcome
   | { readonly kind: 'abandoned' }
 
 /** An outcome that gives the task no result. */
@@ -31,13 +34,11 @@ const nodeFault = /CUDA error|CUDA driver|cuDNN error|device-side assert|illegal
 const exhausted = (why: string): Problem =>
   problem('attempts-exhausted', `several nodes could not finish this task; last: ${why}`)
 
-type Retry = Extract<Outcome, { kind: 'retry' }>
-
 const retry = (
   retryClass: RetryClass,
   why: string,
-  { last = exhausted(why), errorSource = 'comfyui' }: { last?: Problem; errorSource?: Retry['errorSource'] } = {}
-): Retry => ({ kind: 'retry', class: retryClass, problem: last, why, errorSource })
+  { last = exhausted(why), errorSource = 'comfyui' }: { last?: Problem; errorSource?: RetryOutcome['errorSource'] } = {}
+): RetryOutcome => ({ kind: 'retry', class: retryClass, problem: last, why, errorSource })
 
 /** This node drains: hand-backs count nowhere. */
 export const handedBack = retry('hand-back', 'the node drains', { errorSource: 'ours' })

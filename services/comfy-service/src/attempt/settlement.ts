@@ -6,7 +6,7 @@ import type { Spent } from '@comfy-balancer/task-store/attempts'
 import type { Ledger } from '@comfy-balancer/task-store/ledger'
 import type { StoredOutput } from '@comfy-balancer/task-store/manifest'
 import type { TaskRecord } from '@comfy-balancer/task-store/task-record'
-import type { Outcome } from './outcome.ts'
+import type { Outcome, RetryOutcome } from './outcome.ts'
 import type { AttemptTally } from './tally.ts'
 import { untilTaken } from './until-taken.ts'
 
@@ -84,7 +84,7 @@ export const createSettlement = (
     },
 
     /** The task goes back to its queue, or fails when the budget of this class is used up. */
-    async sendBack(outcome: Extract<Outcome, { kind: 'retry' }>, next?: RoomierAttempt): Promise<void> {
+    async sendBack(outcome: RetryOutcome, next?: RoomierAttempt): Promise<void> {
       const { class: retryClass, problem: exhausted, why: reason, errorSource } = outcome
       const backoff = backoffMs(record.attempt - 1, Math.random())
       const retry = { class: retryClass, exhausted, backoffMs: backoff, ...next }
