@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
-import { cancelPrompt } from '@comfy-balancer/comfyui/cancel'
 import type { HealthChange } from '@comfy-balancer/comfyui/health'
 import type { NodeReport } from '@comfy-balancer/contract/node'
 import { every, type Loop } from '@comfy-balancer/service-kit/every'
@@ -11,6 +10,7 @@ import { Attempt, type AttemptDeps } from './attempt/attempt.ts'
 import type { Moment } from './care/comfyui-process.ts'
 import type { Keeper } from './care/keeper.ts'
 import type { Sampler } from './gpu/sampler.ts'
+import { createLeftovers, type Leftovers } from './leftovers.ts'
 import { promptIdOf } from './prompt-id.ts'
 import { reportOf } from './report.ts'
 
@@ -30,7 +30,6 @@ export type NodeAgentDeps = Omit<AttemptDeps, 'node' | 'log' | 'reportUnfit'> & 
 const beatDeadlineMs = 10_000
 const careMs = 1_000
 const statsMs = 5_000
-const clearMs = 10_000
 /** How long a draining node waits for the heartbeat that says so. */
 const farewellMs = 2_000
 
@@ -47,7 +46,7 @@ export class NodeAgent {
   readonly #options: NodeAgentOptions
   readonly #deps: NodeAgentDeps
   readonly #epoch = randomUUID()
-  readonly #leftovers = new Set<string>()
+  readonly #leftovers: Leftovers
   #loops: Loop[] = []
   #stopHint: () => void = () => {}
   #isRegistered = false
@@ -62,6 +61,7 @@ export class NodeAgent {
   constructor(options: NodeAgentOptions, deps: NodeAgentDeps) {
     this.#options = options
     this.#deps = deps
+    this.#leftovers = createLeftovers({ comfyui: deps.comfyui, log: deps.logger })
     deps.comfyui.observer.on(change => this.#comfyUiChanged(change))
   }
 
@@ -129,23 +129,12 @@ export class NodeAgent {
       await comfyui.refreshStats()
       this.#statsAtMs = performance.now()
     }
-    await this.#chaseLeftovers()
+    await this.#leftovers.chase(() => this.#loops[0]?.wake())
     if (!comfyui.observer.state().up) return
     await comfyui.clearHistory()
     if (this.#attempt) return
     if (await comfyui.refreshCatalog()) {
       this.#isRegistered = false
-      this.#loops[0]?.wake()
-    }
-  }
-
-  async #chaseLeftovers(): Promise<void> {
-    const { comfyui, logger } = this.#deps
-    for (const promptId of this.#leftovers) {
-      const outcome = await cancelPrompt({ http: comfyui.http }, promptId, { deadlineMs: clearMs })
-      logger.info({ promptId, outcome }, 'prompt that nobody waits for stopped')
-      if (outcome === 'stuck') continue
-      this.#leftovers.delete(promptId)
       this.#loops[0]?.wake()
     }
   }
@@ -172,7 +161,7 @@ export class NodeAgent {
 
   #report() {
     const inTheWay = this.#attempt?.isInTheWay() ? 1 : 0
-    return reportOf(this.#deps, this.#attempt, this.#leftovers.size + inTheWay)
+    return reportOf(this.#deps, this.#attempt, this.#leftovers.count() + inTheWay)
   }
 
   async #obey(order: Order, attempt: Attempt | undefined, wish: Wish): Promise<void> {
@@ -281,15 +270,10 @@ export class NodeAgent {
 
   /** Prompts of an earlier life that this one has not adopted; until they are gone this node counts as occupied. */
   async #findLeftovers(): Promise<void> {
-    const { ledger, comfyui } = this.#deps
+    const { ledger, keeper } = this.#deps
     const slot = (await ledger.nodes.find(this.#options.id))?.slot
-    const { keeper } = this.#deps
-    const kept = [
-      this.#attempt?.promptId,
-      keeper.warmUpPrompt(),
-      slot && slot.token === this.#adopted && promptIdOf(slot.task, slot.token)
-    ]
-    for (const promptId of await comfyui.ownPrompts()) if (!kept.includes(promptId)) this.#leftovers.add(promptId)
-    if (this.#leftovers.size > 0) this.#loops[1]?.wake()
+    const adopted = slot && slot.token === this.#adopted ? promptIdOf(slot.task, slot.token) : undefined
+    await this.#leftovers.find([this.#attempt?.promptId, keeper.warmUpPrompt(), adopted])
+    if (this.#leftovers.count() > 0) this.#loops[1]?.wake()
   }
 }
