@@ -1,5 +1,6 @@
 import { folderPath } from '@comfy-balancer/service-kit/config'
-import { Type } from '@sinclair/typebox'
+import { type Static, type TObject, Type } from '@sinclair/typebox'
+import type { TaskApiDeps } from './deps.ts'
 import type { InputLimits } from './inputs/input-library.ts'
 
 /** The variables of every service that takes tasks; spread them into its schema. */
@@ -52,6 +53,19 @@ export const taskApiConfig = {
   })
 }
 
+type TaskApiConfig = Static<TObject<typeof taskApiConfig>>
+
+/** What is configured of tasks: what they may hold and what holds for those that do not say. */
+export const taskRulesOf = (
+  config: TaskApiConfig
+): Pick<TaskApiDeps, 'deniedClasses' | 'loraPrefixes' | 'maxGroupTasks' | 'maxFollowers' | 'defaults'> => ({
+  deniedClasses: new Set(listed(config.DENIED_CLASSES)),
+  loraPrefixes: loraPrefixesOf(config),
+  maxGroupTasks: config.GROUP_MAX_TASKS,
+  maxFollowers: config.MAX_FOLLOWERS,
+  defaults: { timeoutSeconds: config.TASK_TIMEOUT_SECONDS, deadlineSeconds: config.TASK_DEADLINE_SECONDS }
+})
+
 type InputConfig = {
   readonly INPUT_MAX_BYTES: number
   readonly INPUT_MAX_PIXELS: number
@@ -64,10 +78,6 @@ export const inputLimitsOf = (config: InputConfig): InputLimits => ({
   maxPixels: config.INPUT_MAX_PIXELS,
   keepMs: config.INPUT_RETENTION_SECONDS * 1_000
 })
-
-/** The class names that DENIED_CLASSES lists. */
-export const deniedClassesOf = ({ DENIED_CLASSES }: { readonly DENIED_CLASSES: string }): ReadonlySet<string> =>
-  new Set(listed(DENIED_CLASSES))
 
 /** The prefixes that LORA_S3_PREFIXES names. */
 export const loraPrefixesOf = ({ LORA_S3_PREFIXES }: { readonly LORA_S3_PREFIXES: string }): string[] =>

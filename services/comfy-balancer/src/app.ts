@@ -14,7 +14,7 @@ import { servePage } from '@comfy-balancer/service-kit/web-page'
 import { createInputFiles } from '@comfy-balancer/storage/input-files'
 import type { ObjectStore } from '@comfy-balancer/storage/object-store'
 import { createAccess } from '@comfy-balancer/task-api/access'
-import { deniedClassesOf, inputLimitsOf, loraPrefixesOf } from '@comfy-balancer/task-api/config'
+import { inputLimitsOf, taskRulesOf } from '@comfy-balancer/task-api/config'
 import { createInputLibrary, noInputFiles } from '@comfy-balancer/task-api/inputs/input-library'
 import { startInputSweep } from '@comfy-balancer/task-api/inputs/input-sweep'
 import { createNodeOutputs } from '@comfy-balancer/task-api/node-outputs'
@@ -74,16 +74,12 @@ export const createApp = async (config: ComfyBalancerConfig, deps: AppDeps) => {
     ...reading,
     templates: createTemplateShelf({ ledger, ...reading, shared: sharedTemplates }),
     inputs,
-    deniedClasses: deniedClassesOf(config),
-    loraPrefixes: loraPrefixesOf(config),
+    ...taskRulesOf(config),
     knownNodes: registry.known,
     urlRules: egressRulesOf(config),
     outputs: createOutputSource({ store, nodeOutputs }),
     pinnedTo: {},
-    isDraining: health.isDraining,
-    maxGroupTasks: config.GROUP_MAX_TASKS,
-    maxFollowers: config.MAX_FOLLOWERS,
-    defaults: { timeoutSeconds: config.TASK_TIMEOUT_SECONDS, deadlineSeconds: config.TASK_DEADLINE_SECONDS }
+    isDraining: health.isDraining
   })
   nodeRoutes(server, { ledger, capabilityOf: registry.capabilityOf })
   quarantineRoutes(server, { ledger })

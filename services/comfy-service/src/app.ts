@@ -16,7 +16,7 @@ import { configuredStore } from '@comfy-balancer/service-kit/store-config'
 import { createInputFiles } from '@comfy-balancer/storage/input-files'
 import type { ObjectStore } from '@comfy-balancer/storage/object-store'
 import { createAccess } from '@comfy-balancer/task-api/access'
-import { deniedClassesOf, inputLimitsOf, loraPrefixesOf } from '@comfy-balancer/task-api/config'
+import { inputLimitsOf, taskRulesOf } from '@comfy-balancer/task-api/config'
 import { createInputLibrary, noInputFiles } from '@comfy-balancer/task-api/inputs/input-library'
 import { startInputSweep } from '@comfy-balancer/task-api/inputs/input-sweep'
 import { createNodeOutputs } from '@comfy-balancer/task-api/node-outputs'
@@ -119,16 +119,12 @@ export const createApp = async (config: ComfyServiceConfig, deps: AppDeps) => {
     ...reading,
     templates: createTemplateShelf({ ledger, ...reading, shared: sharedTemplates }),
     inputs,
-    deniedClasses: deniedClassesOf(config),
-    loraPrefixes: loraPrefixesOf(config),
+    ...taskRulesOf(config),
     knownNodes: registry.known,
     urlRules: egressRulesOf(config),
     outputs: createOutputSource({ store, nodeOutputs, self: node }),
     pinnedTo: { node },
-    isDraining: health.isDraining,
-    maxGroupTasks: config.GROUP_MAX_TASKS,
-    maxFollowers: config.MAX_FOLLOWERS,
-    defaults: { timeoutSeconds: config.TASK_TIMEOUT_SECONDS, deadlineSeconds: config.TASK_DEADLINE_SECONDS }
+    isDraining: health.isDraining
   })
   nodeRoutes(server, { ledger, capabilityOf: registry.capabilityOf, self: node })
   quarantineRoutes(server, { ledger })
