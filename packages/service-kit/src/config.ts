@@ -1,5 +1,6 @@
 import { readFileSync, statSync } from 'node:fs'
 import { inspect } from 'node:util'
+import { NodeId } from '@comfy-balancer/contract/node'
 import type { Static, StringOptions, TObject, TSchema, TString } from '@sinclair/typebox'
 import { Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
@@ -39,6 +40,10 @@ export const httpUrl = (options: StringOptions = {}): TString =>
     mustBe: 'url',
     ...options
   })
+
+/** What a service calls itself among others of its kind. */
+export const instanceName = (options: StringOptions = {}): TString =>
+  Type.String({ ...NodeId, rule: 'must be letters, digits, dots, colons, hyphens or underscores', ...options })
 
 /** The path of a folder that must be there. */
 export const folderPath = (options: StringOptions = {}): TString =>

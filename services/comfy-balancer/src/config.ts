@@ -1,4 +1,4 @@
-import { httpUrl, readConfig } from '@comfy-balancer/service-kit/config'
+import { httpUrl, instanceName, readConfig } from '@comfy-balancer/service-kit/config'
 import { egressConfig, egressRule } from '@comfy-balancer/service-kit/egress-config'
 import { metricsConfig, metricsRule } from '@comfy-balancer/service-kit/metrics'
 import { redisConfig, redisRule } from '@comfy-balancer/service-kit/redis-config'
@@ -26,11 +26,7 @@ export const ComfyBalancerConfig = Type.Object({
     })
   ),
   BALANCER_ID: Type.Optional(
-    Type.String({
-      pattern: '^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$',
-      rule: 'must be letters, digits, dots, colons, hyphens or underscores',
-      description: 'Name of this balancer in the log. Default: the host name and process id'
-    })
+    instanceName({ description: 'Name of this balancer in the log. Default: the host name and process id' })
   )
 })
 export type ComfyBalancerConfig = Static<typeof ComfyBalancerConfig>

@@ -1,4 +1,4 @@
-import { type ConfigRule, folderPath, httpUrl, readConfig } from '@comfy-balancer/service-kit/config'
+import { type ConfigRule, folderPath, httpUrl, instanceName, readConfig } from '@comfy-balancer/service-kit/config'
 import { egressConfig, egressRule } from '@comfy-balancer/service-kit/egress-config'
 import { metricsConfig, metricsRule } from '@comfy-balancer/service-kit/metrics'
 import { redisConfig, redisRule } from '@comfy-balancer/service-kit/redis-config'
@@ -29,11 +29,7 @@ export const ComfyServiceConfig = Type.Object({
   ),
   ...careConfig,
   NODE_ID: Type.Optional(
-    Type.String({
-      pattern: '^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$',
-      rule: 'must be letters, digits, dots, colons, hyphens or underscores',
-      description: 'Name of this node, in the fleet and in the log. Default: the host name and port'
-    })
+    instanceName({ description: 'Name of this node, in the fleet and in the log. Default: the host name and port' })
   ),
   NODE_URL: Type.Optional(
     httpUrl({ description: 'The address that others reach this service under. Default: where it listens' })
