@@ -1,5 +1,5 @@
 import { hostname } from 'node:os'
-import { ConfigError } from '@comfy-balancer/service-kit/config'
+import { leaveUnstarted } from '@comfy-balancer/service-kit/failed-start'
 import { createLogger } from '@comfy-balancer/service-kit/logger'
 import { createMetrics } from '@comfy-balancer/service-kit/metrics'
 import { redisOptions } from '@comfy-balancer/service-kit/redis-config'
@@ -42,9 +42,4 @@ const start = async (): Promise<void> => {
   logger.info({ url, nodeId: node, comfyui: config.COMFYUI_URL, metricsPort }, 'listening')
 }
 
-start().catch((error: unknown) => {
-  process.stderr.write(
-    `${error instanceof ConfigError || !(error instanceof Error) ? String(error) : (error.stack ?? error.message)}\n`
-  )
-  process.exit(1)
-})
+start().catch(leaveUnstarted)
