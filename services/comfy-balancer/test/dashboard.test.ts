@@ -151,7 +151,7 @@ t.test('a dashboard first hears everything, then what changes', async t => {
   const care = { owned: true, state: 'well', reason: null, restarts: 0 } as const
   const { comfyui } = aReport()
   const owned = aReport({ comfyui: { ...comfyui, care } })
-  await ledger.nodes.register(aKnownNode({ id: 'gpu-c', catalog, report: owned }))
+  await ledger.nodes.register(aKnownNode({ id: 'gpu-c', catalog: pictureCatalog, report: owned }))
   const nodeC = ({ nodes }: FleetUpdate) => nodes.find(({ id }) => id === 'gpu-c')
   t.equal(nodeC(await next(update => nodeC(update) !== undefined))?.restartable, true)
   await ledger.nodes.wishRestart('gpu-c', 'wish')
