@@ -12,9 +12,9 @@ export const onRig = async (nodes: number, measure: (rig: Rig) => Promise<Judged
   const lag = watchLag()
   const rig = await startRig({ folder, nodes, balancers: 2, timers: {} })
   try {
-    const { isLoss, file, text } = await measure(rig)
+    const { isLoss, name, text } = await measure(rig)
     const longest = Math.max(0, ...lag.lags.map(({ ms }) => ms))
-    keep({ file, text: `${text}\n\nThis machine kept the measurement itself waiting for at most ${longest} ms.` })
+    keep({ name, text: `${text}\n\nThis machine kept the measurement itself waiting for at most ${longest} ms.` })
     if (isLoss) process.exitCode = 1
   } finally {
     lag.stop()

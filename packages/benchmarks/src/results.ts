@@ -4,20 +4,16 @@ import { fileURLToPath } from 'node:url'
 
 const folder = fileURLToPath(new URL('../../results/', import.meta.url))
 
-/** What a benchmark found: the name of its file, and the text in it. */
-export type Result = { readonly file: string; readonly text: string }
+/** What a benchmark found: the name that it is kept under, its text (Markdown) and a chart (SVG). */
+export type Result = { readonly name: string; readonly text: string; readonly chart?: string }
 
 /** Prints a line. */
 export const say = (text: string): void => void process.stdout.write(`${text}\n`)
 
-/** Writes a result beside those of the other benchmarks. */
-export const write = ({ file, text }: Result): void => {
+/** Prints what was found and writes it beside the results of the other benchmarks. */
+export const keep = ({ name, text, chart }: Result): void => {
+  say(text)
   mkdirSync(folder, { recursive: true })
-  writeFileSync(join(folder, file), `${text}\n`)
-}
-
-/** The same, and prints it. */
-export const keep = (result: Result): void => {
-  say(result.text)
-  write(result)
+  writeFileSync(join(folder, `${name}.md`), `${text}\n`)
+  if (chart !== undefined) writeFileSync(join(folder, `${name}.svg`), `${chart}\n`)
 }

@@ -2,6 +2,7 @@ import { createDispatcher } from '@comfy-balancer/dispatch/dispatcher'
 import { createNodeRegistry } from '@comfy-balancer/dispatch/node-registry'
 import type { NodeRecord } from '@comfy-balancer/task-store/node-record'
 import { Redis } from 'ioredis'
+import { barChart } from './bar-chart.ts'
 import { fillQueue, type LongQueue, type QueueSize } from './long-queue.ts'
 import { redisCpuMs } from './redis-cpu.ts'
 import { markdownTable } from './table.ts'
@@ -118,6 +119,19 @@ export const scaleReport = (samples: readonly ScaleSample[]): string => {
     return `- ${what} ${count(from[what])} → ${count(to[what])}: ${growth(from, to)}`
   })
   return [markdownTable(head, rows), grown.join('\n'), projection(samples)].join('\n\n')
+}
+
+/** Redis' CPU for a task at each size, in ms. */
+export const scaleChart = (samples: readonly ScaleSample[]): string => {
+  const groups = (['nodes', 'waiting', 'tenants'] as const).map((what, i) => ({
+    title: `${what[0]!.toUpperCase()}${what.slice(1)}`,
+    bars: samples.slice(i * 3, i * 3 + 3).map(one => ({
+      label: one[what].toLocaleString('en'),
+      value: redisCpuOf(one),
+      isOurs: true
+    }))
+  }))
+  return barChart("Redis' CPU for a task from its dispatch to its end, in ms, as one thing grows", groups)
 }
 
 const redisCpuOf = ({ dispatchRedis, lifeRedis }: ScaleSample): number => dispatchRedis + lifeRedis

@@ -6,6 +6,7 @@ import { type Process, startProcess } from '@comfy-balancer/local/processes'
 import { root } from '@comfy-balancer/local/root'
 import autocannon from 'autocannon'
 import { Redis } from 'ioredis'
+import { type BarGroup, barChart } from '../bar-chart.ts'
 import { quantile } from '../quantile.ts'
 import { markdownTable } from '../table.ts'
 import { cpuTimeMs } from './cpu-time.ts'
@@ -142,16 +143,36 @@ const load = async ({ name, pid, url, method }: Target, body: string, redisPid: 
   }
 }
 
+const best = (of: (round: Round) => number, { rounds }: Measured): number => Math.max(...rounds.map(of))
+
+/** Each server's best rate as a share of the rate of the one before the last, which does what must be done at least. */
+const shares = (measured: readonly Measured[]): number[] => {
+  const rates = measured.map(one => best(({ rate }) => rate, one))
+  return rates.map(rate => rate / rates.at(-2)!)
+}
+
+/** Requests per second of each server, as shares of what the least that is durable reaches. */
+export const apiSpeedChart = ({ posts, gets }: Pick<ApiSpeed, 'posts' | 'gets'>): string => {
+  const groupOf = (title: string, measured: readonly Measured[]): BarGroup => {
+    const values = shares(measured)
+    const ours = measured.length - 1
+    return { title, bars: measured.map(({ name }, i) => ({ label: name, value: values[i]!, isOurs: i === ours })) }
+  }
+  return barChart('Requests per second, as a share of the least that is durable', [
+    groupOf('Accepting a task of 3 KB', posts),
+    groupOf('Polling a task', gets)
+  ])
+}
+
 /** Each server's best round, and its rate as a share of the one before the last, which does what must be done at least. */
 export const apiSpeedTable = (measured: readonly Measured[]): string => {
-  const best = (of: (round: Round) => number, { rounds }: Measured) => Math.max(...rounds.map(of))
   const least = (of: (round: Round) => number, { rounds }: Measured) => Math.min(...rounds.map(of))
-  const bar = best(({ rate }) => rate, measured.at(-2)!)
+  const share = shares(measured)
   const middle = (of: (round: Round) => number, { rounds }: Measured) => quantile(rounds.map(of), 0.5)
-  const rows = measured.map(one => [
+  const rows = measured.map((one, i) => [
     one.name,
     String(Math.round(best(({ rate }) => rate, one))),
-    (best(({ rate }) => rate, one) / bar).toFixed(2),
+    share[i]!.toFixed(2),
     `${middle(({ p50 }) => p50, one)} / ${middle(({ p99 }) => p99, one)} ms`,
     `${least(({ nodeCpu }) => nodeCpu, one).toFixed(3)} ms`,
     `${least(({ redisCpu }) => redisCpu, one).toFixed(3)} ms`

@@ -1,6 +1,6 @@
+import { type BarGroup, barChart } from '../bar-chart.ts'
 import { quantile } from '../quantile.ts'
 import { markdownTable } from '../table.ts'
-import { type BarGroup, barChart } from './bar-chart.ts'
 import { capacities, highestLoad } from './capacity.ts'
 import { type Measured, measure } from './measures.ts'
 import { ours, ruleNames } from './rules.ts'

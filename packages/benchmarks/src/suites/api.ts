@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os'
-import { apiSpeedTable, measureApiSpeed } from '../api/api-speed.ts'
+import { apiSpeedChart, apiSpeedTable, measureApiSpeed } from '../api/api-speed.ts'
 import { fanOutLine } from '../api/fan-out.ts'
 import { onFleet, prefix } from '../on-fleet.ts'
 
@@ -14,6 +14,6 @@ export const api = async (rounds: number): Promise<void> => {
       apiSpeedTable(gets),
       fanOutLine(fanOut)
     ]
-    return { file: 'api.md', text: text.join('\n\n') }
+    return { name: 'api', text: text.join('\n\n'), chart: apiSpeedChart({ posts, gets }) }
   })
 }

@@ -13,5 +13,5 @@ export const failover = async (times: number): Promise<void> =>
       'One of two balancers dies (kill -9) while tasks wait and run; each prompt that ran inside ComfyUI is counted',
       balancerDeathTable(deaths)
     ]
-    return { file: 'failover.md', text: text.join('\n\n'), isLoss: deaths.some(hasLoss) }
+    return { name: 'failover', text: text.join('\n\n'), isLoss: deaths.some(hasLoss) }
   })

@@ -12,5 +12,5 @@ export const fairness = async (light: number): Promise<void> =>
       `${light} tasks of one tenant, one after another, beside ${queuedTasks} queued by another (${found.stillQueued} still queued at the end)`,
       `${gpus.simulators.length} simulated GPUs, a task takes ${found.taskSeconds.toFixed(2)} s, Node ${process.version}`
     ].join('; ')
-    return { file: 'fairness.md', text: `${title}\n\n${fairnessTable(found)}` }
+    return { name: 'fairness', text: `${title}\n\n${fairnessTable(found)}` }
   })

@@ -7,6 +7,6 @@ export const followers = async (rounds: number): Promise<void> => {
   await onFleet({ simulators, timeScale: 0.01, env: { AUTH_MODE: 'none' } }, async fleet => {
     const table = followersTable(await measureFollowers(fleet, rounds))
     const title = `Sequential trivial tasks through one balancer, ${rounds} of each in turn, with and without 2,000 idle event streams on it, Node ${process.version}`
-    return { file: 'followers.md', text: `${title}\n\n${table}` }
+    return { name: 'followers', text: `${title}\n\n${table}` }
   })
 }

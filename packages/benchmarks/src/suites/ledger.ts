@@ -6,5 +6,5 @@ export const ledger = async (rounds: number): Promise<void> =>
   onRedis(async redis => {
     const report = ledgerReport(await measureLedger(redis.url, [1_000, 10_000, 100_000], rounds))
     const title = `Looks and claims at three lengths of the queue in turn, ${rounds} rounds of ${claimsPerRound}, Redis ${redis.version}, Node ${process.version}`
-    return { file: 'ledger.md', text: `${title}\n\n${report}` }
+    return { name: 'ledger', text: `${title}\n\n${report}` }
   })

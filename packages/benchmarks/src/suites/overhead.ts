@@ -8,7 +8,7 @@ export const overhead = async (rounds: number): Promise<void> => {
   await onFleet({ ...backend, env: { AUTH_MODE: 'none' } }, async fleet => {
     const table = overheadTable(await measureOverhead(fleet, rounds))
     const title = `Sequential trivial tasks, one of each way in turn, ${rounds} once all is warm, one ${real ? 'real' : 'simulated'} ComfyUI, Node ${process.version}`
-    return { file: real ? 'overhead-real.md' : 'overhead.md', text: `${title}\n\n${table}\n\n${overheadNote}` }
+    return { name: real ? 'overhead-real' : 'overhead', text: `${title}\n\n${table}\n\n${overheadNote}` }
   })
 }
 

@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os'
 import { withFleet } from '../on-fleet.ts'
 import { idleGapTable, measureIdleGaps, waitingTasks } from '../real/idle-gap.ts'
 import { measureRace, raceChart, raceTable, speeds, trace } from '../real/race.ts'
-import { keep, write } from '../results.ts'
+import { keep } from '../results.ts'
 
 /** `npm run bench -- real [rounds]`: the same tasks through us and through what users would pick instead, real programs all. */
 export const real = async (rounds: number): Promise<void> => {
@@ -24,8 +24,7 @@ export const real = async (rounds: number): Promise<void> => {
     idleGapTable(gaps),
     realNote
   ]
-  keep({ file: 'real.md', text: text.join('\n\n') })
-  write({ file: 'real.svg', text: raceChart(race) })
+  keep({ name: 'real', text: text.join('\n\n'), chart: raceChart(race) })
 }
 
 const realNote = [

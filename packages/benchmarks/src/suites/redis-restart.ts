@@ -10,7 +10,7 @@ export const redisRestart = async (times: number): Promise<void> =>
       keptTable(kept),
       redisNote
     ]
-    return { file: 'redis-restart.md', text: text.join('\n\n'), isLoss: kept.some(hasLost) }
+    return { name: 'redis-restart', text: text.join('\n\n'), isLoss: kept.some(hasLost) }
   })
 
 const redisNote = [

@@ -9,6 +9,6 @@ export const rollingRestart = async (nodes: number): Promise<void> => {
     if (isBroken(found)) process.exitCode = 1
     const title = `\`npm run rolling-restart\` on ${nodes} simulated GPUs, one at a time, with three tasks of 1 s for each under way all the time, Node ${process.version}`
     const text = [title, rollingRestartTable(found), `\`\`\`\n${found.said.trim()}\n\`\`\``].join('\n\n')
-    return { file: 'rolling-restart.md', text }
+    return { name: 'rolling-restart', text }
   })
 }

@@ -26,7 +26,7 @@ export const soak = async (minutes: number): Promise<void> => {
       const grown = growing(measured).map(({ program, what }) => `${program}: ${what}`)
       if (grown.length > 0) process.exitCode = 1
       const verdict = grown.length === 0 ? 'Nothing grows.' : `It grows: ${grown.join(', ')}.`
-      return { file: 'soak.md', text: [title, soakTable(measured), verdict].join('\n\n') }
+      return { name: 'soak', text: [title, soakTable(measured), verdict].join('\n\n') }
     })
   } finally {
     receiver.close()
