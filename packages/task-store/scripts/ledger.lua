@@ -15,8 +15,8 @@ local function field(id, name)
   return redis.call('HGET', K.task .. id, name) or ''
 end
 
--- Appends one journal entry, raises the version and tells readers that there is something to read. What a webhook waits for goes into
--- the outbox as well.
+-- Appends one journal entry, raises the version and tells readers that there is something to read; of a new task nobody can be one. What a
+-- webhook waits for goes into the outbox as well.
 local function record(id, event, reason)
   local key = K.task .. id
   local version = redis.call('HINCRBY', key, 'version', 1)
@@ -26,7 +26,7 @@ local function record(id, event, reason)
     attempt = tonumber(t[2]) or 0, node = t[3] or cjson.null, reason = reason
   }
   if redis.call('RPUSH', K.journal .. id, cjson.encode(entry)) > 64 then redis.call('LTRIM', K.journal .. id, -64, -1) end
-  redis.call('PUBLISH', K.events, id .. ' ' .. version .. ' ' .. t[1])
+  if version > 1 then redis.call('PUBLISH', K.events, id .. ' ' .. version .. ' ' .. t[1]) end
   if t[4] and string.find(t[4], ' ' .. event .. ' ', 1, true) then
     redis.call('RPUSH', K.outbox, cjson.encode({ event = entry, url = t[5], tenant = t[6] }))
     redis.call('PUBLISH', K.wakeOutbox, id)
