@@ -1,8 +1,10 @@
+import type { VirtualJob } from '@comfy-balancer/domain/virtual-fleet/virtual-job'
 import t from 'tap'
 import { boundsOf } from '../src/scheduling/bounds.ts'
 import { measure, sojourns } from '../src/scheduling/measures.ts'
 import { ours, ruleNames, runBy } from '../src/scheduling/rules.ts'
 import { equal, offered, scenarios } from '../src/scheduling/scenarios.ts'
+import { heavySizes } from '../src/scheduling/traces.ts'
 
 const fifo = 'central FIFO'
 const residentFirst = 'oldest of the resident model'
@@ -46,4 +48,16 @@ t.test('a light tenant waits for less than two tasks, and no crash loses a task'
   t.ok(measure(fifo, scenarios.tenants, [1]).lightP95OverTask > 20, 'FIFO lets it wait for all')
   t.equal(measure(ours, scenarios['crashes .6'], [1]).lost, 0)
   t.ok(measure(fifo, scenarios['crashes .6'], [1]).lost > 0, 'who keeps no ledger loses some')
+})
+
+t.test('sizes that nobody told are learned where a graph comes again', async t => {
+  const graphs = (jobs: VirtualJob[]) =>
+    jobs.map((job, i) => ({ ...job, graph: `graph-${i % 20}`, seconds: jobs[i % 20]!.seconds }))
+  const known = offered({ models: 1, load: 0.7, sigma: 'withheld', sizes: heavySizes(100), change: graphs })
+  const unknown: typeof known = seed => {
+    const { jobs, ...scenario } = known(seed)
+    return { ...scenario, jobs: jobs.map(({ graph: _, ...job }) => job) }
+  }
+  const mean = (scenario: typeof known) => measure(ours, scenario, [1, 2]).meanOverBound
+  t.ok(mean(known) < 0.95 * mean(unknown), `${mean(known)} instead of ${mean(unknown)}`)
 })

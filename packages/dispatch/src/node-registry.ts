@@ -68,6 +68,7 @@ export const createNodeRegistry = ({ ledger }: { ledger: Ledger }) => {
         labels: labelsOf(node),
         capability,
         resident: new Set(node.report.resident),
+        pace: node.pace,
         gpuUuid: gpu?.uuid ?? undefined,
         vramTotalBytes: gpu?.vramTotalBytes ?? undefined,
         vramUsedBytes: gpu?.vramUsedBytes ?? undefined,

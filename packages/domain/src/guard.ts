@@ -51,9 +51,9 @@ export const createGuard = ({ nodes, candidates, learned, waiting, nowMs }: Situ
       const ends = lanes
         .filter(({ one }) => isSuitable(one.node, task))
         .map(lane => {
-          const { loadSeconds, coldSeconds, secondsPerWork } = ratesFor(lane.one, task)
-          const load = lane.models === '' ? loadSeconds : lane.models === same ? 0 : coldSeconds
-          const { executionSeconds } = predict({ loadSeconds, coldSeconds, secondsPerWork }, task.work)
+          const rates = ratesFor(lane.one, task)
+          const load = lane.models === '' ? rates.loadSeconds : lane.models === same ? 0 : rates.coldSeconds
+          const { executionSeconds } = predict(rates, task)
           return { lane, seconds: lane.seconds + load + executionSeconds }
         })
       if (ends.length === 0) continue

@@ -1,7 +1,7 @@
 import type { Need } from '@comfy-balancer/contract/need'
 import { type Capability, hasLabels, lacking, modelsOf } from './capability.ts'
 import { createGuard } from './guard.ts'
-import { type Learned, type Prediction, predict, ratesOf, totalSeconds } from './prediction.ts'
+import { type Learned, type Pace, type Prediction, predict, ratesOf, totalSeconds } from './prediction.ts'
 
 /** A node as the policy sees it. Load comes from the ledger: a node is free when its slot is empty. */
 export type NodeView = {
@@ -9,6 +9,7 @@ export type NodeView = {
   readonly labels: Readonly<Record<string, string>>
   readonly capability: Capability
   readonly resident: ReadonlySet<string>
+  readonly pace: Pace
   /** The GPU, whose VRAM all nodes with the same uuid share; undefined where the machine does not tell. */
   readonly gpuUuid: string | undefined
   readonly vramTotalBytes: number | undefined
@@ -33,6 +34,8 @@ export type Candidate = {
   readonly orderMs: number
   readonly acceptedMs: number
   readonly work: number
+  /** What its very graph took where it ran before, in seconds on a node of pace 1. */
+  readonly knownSeconds: number | undefined
   /** Nodes on which it was tried already, to be used only when no other can take it. */
   readonly avoid: readonly string[]
   /** The node that is to try it again, while it can. */
@@ -169,7 +172,7 @@ const openPairs = (situation: Situation, isSuitable: Suitability): Pair[] => {
         .filter(task => isSuitable(node, task))
         .map(task => {
           const known = rates(task)
-          const predicted = predict(known, task.work)
+          const predicted = predict(known, task)
           const ageSeconds = Math.max(0, (nowMs - task.orderMs) / 1000)
           const kept = (keptLoads * (known.coldSeconds - known.loadSeconds)) / (known.secondsPerWork * usual(task))
           const effort = predicted.executionSeconds + (loadWeight * predicted.loadSeconds) / sharers(task)

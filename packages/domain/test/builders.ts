@@ -3,7 +3,7 @@ import type { Choice, Need } from '@comfy-balancer/contract/need'
 import type { KnownNode } from '../src/admission.ts'
 import { createCapability, withInputFiles } from '../src/capability.ts'
 import type { Candidate, NodeView, Situation } from '../src/policy.ts'
-import type { Learned } from '../src/prediction.ts'
+import { type Learned, noPace } from '../src/prediction.ts'
 import type { GraphInput, Workflow } from '../src/workflow.ts'
 
 type ClassDraft = { output?: true; required?: string[]; options?: Record<string, string[]>; uploads?: string[] }
@@ -95,6 +95,7 @@ export const aNode = (id: string, more: Partial<NodeView> = {}): NodeView => ({
   labels: {},
   capability: everyModel,
   resident: new Set(),
+  pace: noPace,
   gpuUuid: undefined,
   vramTotalBytes: undefined,
   vramUsedBytes: undefined,
@@ -137,6 +138,7 @@ export const aTask = (
     orderMs,
     acceptedMs: orderMs,
     work: 100 / 3,
+    knownSeconds: undefined,
     avoid: [],
     stay: undefined,
     vramAboveBytes: undefined,

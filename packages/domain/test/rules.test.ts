@@ -7,7 +7,7 @@ import { createCapability, foldPath, hasLabels, isModelFile, lacking, modelsOf }
 import { etaSeconds, type Standing } from '../src/eta.ts'
 import { fingerprintText } from '../src/fingerprint.ts'
 import { groupProgress } from '../src/group.ts'
-import { predict, ratesOf } from '../src/prediction.ts'
+import { type Known, learn, noDurations, noPace, predict, ratesOf } from '../src/prediction.ts'
 import { reachable } from '../src/reachable.ts'
 import { afterOutOfMemory, backoffMs, type RetryClass, retryRules } from '../src/retry.ts'
 import { seedInputsOf } from '../src/seeds.ts'
@@ -496,6 +496,9 @@ t.test('work is megapixel·steps, 1 where a workflow names neither', async t => 
   }
 })
 
+/** The size of a task whose graph never ran. */
+const unknown = (work: number) => ({ work, knownSeconds: undefined })
+
 t.test('prediction: load of what is missing, execution by node, by fleet or by guess', async t => {
   const capability = createCapability(aCatalog({}, { 'A.safetensors': 30e9, 'B.safetensors': 10e9 }))
   const both = { ...aNeed('A'), models: [...aNeed('A').models, ...aNeed('B').models] }
@@ -526,13 +529,82 @@ t.test('prediction: load of what is missing, execution by node, by fleet or by g
     ['no model', 'n1', holding(), aNeed(), learned, 0, 2.5]
   ]
   for (const [name, id, resident, need, known, loadSeconds, executionSeconds] of cases) {
-    t.same(predict(ratesOf({ id, capability, resident }, need, known), 10), { loadSeconds, executionSeconds }, name)
+    t.same(
+      predict(ratesOf({ id, capability, resident, pace: noPace }, need, known), unknown(10)),
+      { loadSeconds, executionSeconds },
+      name
+    )
   }
   const instant = predict(
-    ratesOf({ id: 'n1', capability, resident: holding() }, aNeed(), aLearned(0, { n1: 0.001 })),
-    0.01
+    ratesOf({ id: 'n1', capability, resident: holding(), pace: noPace }, aNeed(), aLearned(0, { n1: 0.001 })),
+    unknown(0.01)
   )
   t.equal(instant.executionSeconds, 0.05, 'nothing takes no time at all')
+})
+
+/** Nodes as fast as told, that learn from one attempt after another. */
+const aFleet = (speeds: Readonly<Record<string, number>>) => {
+  const capability = createCapability(aCatalog({}, { 'A.safetensors': 6e9, 'B.safetensors': 6e9 }))
+  const needs = new Map<string, Known['learned']>()
+  const paces = new Map<string, Known['pace']>()
+  const graphs = new Map<string, number>()
+  return {
+    run(node: string, model: string, seconds: number, { graph = model, loads = false, stalls = 1 } = {}): void {
+      const taken = seconds / speeds[node]!
+      const before = {
+        learned: needs.get(model) ?? noDurations,
+        pace: paces.get(node) ?? noPace,
+        knownSeconds: graphs.get(graph)
+      }
+      const spent = { loadSeconds: loads ? taken : 0, executionSeconds: taken * stalls }
+      const after = learn(before, node, 1, spent)
+      needs.set(model, after.learned)
+      paces.set(node, after.pace)
+      graphs.set(graph, after.knownSeconds)
+    },
+    predicted(node: string, model: string, graph = '') {
+      const view = { id: node, capability, resident: holding(), pace: paces.get(node) ?? noPace }
+      return predict(ratesOf(view, aNeed(model), needs.get(model)), { work: 1, knownSeconds: graphs.get(graph) })
+    }
+  }
+}
+
+t.test('a need that is new to a node is predicted at the pace of the node, its disk apart from its GPU', async t => {
+  const fleet = aFleet({ fast: 1, slow: 0.25 })
+  for (let i = 0; i < 12; i++) for (const node of ['fast', 'slow']) fleet.run(node, 'A', 10, { loads: node === 'fast' })
+  fleet.run('fast', 'B', 3, { loads: true })
+  const { loadSeconds, executionSeconds } = fleet.predicted('slow', 'B')
+  t.ok(Math.abs(executionSeconds - 12) < 1.2, `four times as long as where it ran: ${executionSeconds}`)
+  t.ok(Math.abs(loadSeconds - 3) < 0.3, `its disk was never compared: ${loadSeconds}`)
+  const { executionSeconds: first } = fleet.predicted('slow', 'C')
+  t.ok(first > 3 * fleet.predicted('fast', 'C').executionSeconds, 'slower where nobody ran it, too')
+
+  fleet.run('fast', 'A', 10, { stalls: 100 })
+  t.ok(fleet.predicted('slow', 'B').executionSeconds < 15, 'a stall elsewhere is not its fault')
+  for (let i = 0; i < 400; i++) for (const node of ['fast', 'slow']) fleet.run(node, 'A', 10)
+  const later = fleet.predicted('slow', 'B').executionSeconds
+  t.ok(Math.abs(later - 12) < 1.2, `means and paces do not drift apart: ${later}`)
+})
+
+t.test('a graph that ran before is predicted by what it took, on any node', async t => {
+  const fleet = aFleet({ fast: 1, slow: 0.25 })
+  const both = (times: number) => {
+    for (let i = 0; i < times; i++) for (const node of ['fast', 'slow']) fleet.run(node, 'A', 10, { graph: 'short' })
+  }
+  const of = (node: string, graph: string) => fleet.predicted(node, 'A', graph).executionSeconds
+  const isNear = (node: string, graph: string, seconds: number) =>
+    t.ok(Math.abs(of(node, graph) - seconds) < seconds / 10, `${graph} on ${node}: ${of(node, graph)}`)
+  both(12)
+  fleet.run('slow', 'A', 100, { graph: 'long' })
+  t.ok(of('fast', 'long') > 5 * of('fast', 'short'), 'where it never ran, too')
+  both(12)
+  isNear('fast', 'short', 10)
+  isNear('slow', 'short', 40)
+  isNear('fast', 'long', 100)
+  isNear('slow', 'long', 400)
+  isNear('fast', 'unknown', 10)
+  fleet.run('fast', 'A', 100, { graph: 'long', stalls: 50 })
+  t.ok(of('fast', 'long') < 200, 'a stall counts as three times as long')
 })
 
 t.test('etaSeconds: its own run where a node is free, the turns of all tenants before it otherwise', async t => {

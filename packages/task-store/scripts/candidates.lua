@@ -2,7 +2,7 @@
 -- foremost and the shortest tasks; and the nodes. A tenant that may not be given another GPU is passed over.
 -- ARGV 1 tenants at most, 2 queues at most, 3 tasks per queue and order, 4 tasks in all, then the models that nodes hold
 -- Returns {now, waiting, {tenant, start, overtaken, weight, …}, {id, tenant, need, order, work, avoid, accepted, stay, VRAM above, …},
--- {node row, …}}; nothing but the time when nothing waits of a tenant that is not passed over
+-- {node row, …}, {known seconds of each task's graph or false, …}}; nothing but the time when nothing waits of a tenant that is not passed over
 local capped = {}
 local function is_capped(tenant)
   if capped[tenant] == nil then capped[tenant] = at_cap(tenant) end
@@ -16,7 +16,7 @@ for from = 0, most * 15, most do
   end
   if #page < most or #tenants == most then break end
 end
-if #tenants == 0 then return { now, 0, {}, {}, {} } end
+if #tenants == 0 then return { now, 0, {}, {}, {}, {} } end
 local queues, listed, flows = {}, {}, {}
 local max_queues = tonumber(ARGV[2])
 local function add(name)
@@ -38,7 +38,7 @@ end
 
 -- Each costs some microseconds in every look; many queues are looked at less deeply.
 local per_queue = math.max(1, math.min(tonumber(ARGV[3]), math.floor(tonumber(ARGV[4]) / (2 * #queues)))) - 1
-local tasks, taken, seen = {}, {}, {}
+local tasks, taken, seen, graphs = {}, {}, {}, {}
 for _, name in ipairs(queues) do
   local tenant, need = string.match(name, '^(.*):([^:]+)$')
   if not seen[tenant] then
@@ -53,8 +53,9 @@ for _, name in ipairs(queues) do
     for _, id in ipairs(redis.call('ZRANGE', order .. name, 0, per_queue)) do
       if not taken[id] then
         taken[id] = true
-        local t = redis.call('HMGET', K.task .. id, 'order', 'work', 'avoid', 'createdMs', 'stay', 'vramAbove')
+        local t = redis.call('HMGET', K.task .. id, 'order', 'work', 'avoid', 'createdMs', 'stay', 'vramAbove', 'fingerprint')
         for _, value in ipairs({ id, tenant, need, t[1] or '0', t[2] or '1', t[3] or '', t[4] or '0', t[5] or '', t[6] or '' }) do tasks[#tasks + 1] = value end
+        graphs[#graphs + 1] = t[7] or ''
       end
     end
   end
@@ -64,4 +65,5 @@ local queued = redis.call('HGETALL', K.queued)
 for i = 1, #queued, 2 do
   if not is_capped(queued[i]) then waiting = waiting + tonumber(queued[i + 1]) end
 end
-return { now, waiting, flows, tasks, node_rows({}) }
+local seconds = #graphs > 0 and redis.call('HMGET', K.graphs, unpack(graphs)) or {}
+return { now, waiting, flows, tasks, node_rows({}), seconds }

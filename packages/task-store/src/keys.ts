@@ -67,7 +67,7 @@ export const keyNames = {
   poisons: 'poisons',
   /** zset: node → last heartbeat */
   nodes: 'nodes',
-  /** hash: epoch, url, labels, report, slot */
+  /** hash: epoch, url, labels, report, slot, learned paces */
   node: 'node:',
   /** string: classes and models that equal nodes share, by digest */
   catalog: 'catalog:',
@@ -87,8 +87,12 @@ export const keyNames = {
   inputBytes: 'input-bytes',
   /** zset: paths of the store that nobody needs any more, by when they may be removed */
   waste: 'waste',
-  /** hash: learned seconds of one need */
+  /** hash: learned seconds of one need, in the fleet (`load`, `execution`) and on each node (`load:<node>`) */
   stats: 'stats:',
+  /** hash: learned seconds of the graphs that ran last, by fingerprint */
+  graphs: 'graphs',
+  /** zset: the same fingerprints by when they ran last */
+  graphUses: 'graph-uses',
   /** list: events (JSON) that webhooks wait for and delivery has not taken over */
   outbox: 'outbox',
   /** hash: one event on its way to a webhook, by task and version */

@@ -16,6 +16,8 @@ export type Limits = {
   readonly keepNodeMs: number
   /** How long needs and what was learned about them are kept after their last use; longer than any task may wait. */
   readonly keepNeedMs: number
+  /** So many graphs are known by what they took; those that ran longest ago are forgotten. */
+  readonly maxGraphs: number
   readonly idempotencyMs: number
   /** How long an event is kept for a webhook that does not take it; longer than any schedule of retries. */
   readonly keepOwedMs: number
@@ -56,6 +58,7 @@ export const defaultLimits: Limits = {
   keepFailedMs: 7 * 24 * hour,
   keepNodeMs: 24 * hour,
   keepNeedMs: 15 * 24 * hour,
+  maxGraphs: 10_000,
   idempotencyMs: 24 * hour,
   keepOwedMs: 15 * 24 * hour,
   maxQueued: 100_000,

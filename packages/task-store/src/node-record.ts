@@ -1,4 +1,5 @@
 import type { NodeReport } from '@comfy-balancer/contract/node'
+import type { Pace } from '@comfy-balancer/domain/prediction'
 import { noReport, readReport } from './node-report.ts'
 import { readAs } from './read-as.ts'
 import { flatHash } from './task-record.ts'
@@ -38,6 +39,7 @@ export type NodeRecord = {
   /** An operator wants its ComfyUI restarted: this wish is not fulfilled yet. */
   readonly restart: string | undefined
   readonly slot: Slot | undefined
+  readonly pace: Pace
   /** Its last heartbeat; a node known to be gone counts as silent at once. */
   readonly lastBeatMs: number
 }
@@ -66,10 +68,13 @@ export const readNodeRow = ([id, beatMs, row, held]: NodeRow): NodeRecord[] => {
       isDrained: hash.drained === '1',
       restart: hash.restart,
       slot: slotOf(hash, held),
+      pace: { load: paceOf(hash.loadPace), execution: paceOf(hash.executionPace) },
       lastBeatMs: Number(beatMs)
     }
   ]
 }
+
+const paceOf = (text: string | undefined): number | undefined => (text === undefined ? undefined : Number(text))
 
 const isIntent = (text: string | undefined): text is Intent =>
   text === 'ready' || text === 'draining' || text === 'occupied'

@@ -67,7 +67,8 @@ export const createNodes = ({ redis, keys, run, limits }: StoreDeps) => {
         adoptToken ?? '',
         intent,
         files.digest,
-        files.text
+        files.text,
+        hardwareOf(report)
       )) as [Registered['kind'], string]
       return kind === 'refused' ? { kind, url: other } : { kind }
     },
@@ -140,6 +141,9 @@ export const createNodes = ({ redis, keys, run, limits }: StoreDeps) => {
     }
   }
 }
+
+const hardwareOf = ({ gpus }: NodeReport): string =>
+  gpus.map(({ name, vramTotalBytes }) => `${name} ${vramTotalBytes}`).join(', ')
 
 type OrderReply =
   | [Exclude<Order['kind'], 'run' | 'restart'>]

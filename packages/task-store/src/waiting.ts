@@ -96,13 +96,11 @@ export const createWaiting = ({ redis, keys, run }: StoreDeps) => {
 
     /** Candidates and nodes, given the models that nodes hold. */
     async look(resident: readonly string[]): Promise<Look> {
-      const [now, waiting, flowRows, taskRows, nodeRows] = (await run('candidates', ...lookBounds, ...resident)) as [
-        number,
-        number,
-        string[],
-        string[],
-        NodeRow[]
-      ]
+      const [now, waiting, flowRows, taskRows, nodeRows, seconds] = (await run(
+        'candidates',
+        ...lookBounds,
+        ...resident
+      )) as [number, number, string[], string[], NodeRow[], (string | null)[]]
       const flows = new Map(
         chunks(flowRows, 4).map(([tenant, start, overtaken, weight]) => [
           tenant!,
@@ -123,6 +121,7 @@ export const createWaiting = ({ redis, keys, run }: StoreDeps) => {
             orderMs: Number(order),
             acceptedMs: Number(accepted),
             work: Number(work),
+            knownSeconds: seconds[i] ? Number(seconds[i]) : undefined,
             avoid: avoid ? avoid.split(',') : [],
             stay: stay || undefined,
             vramAboveBytes: vramAbove ? Number(vramAbove) : undefined

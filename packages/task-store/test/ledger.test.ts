@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { NodeReport } from '@comfy-balancer/contract/node'
 import { problem } from '@comfy-balancer/contract/problem'
-import { learn, noDurations } from '@comfy-balancer/domain/prediction'
+import { learn, noDurations, noPace, type Pace } from '@comfy-balancer/domain/prediction'
 import t, { type Test } from 'tap'
 import { connect, serverFault } from '../src/connection.ts'
 import type { InputRecord } from '../src/inputs.ts'
@@ -61,7 +61,12 @@ const enqueue = async (ledger: Opened, more: Partial<NewTask> = {}): Promise<str
   return task.id
 }
 
-const register = (ledger: Opened, id: string, epoch = 'e1', more: { url?: string; adoptToken?: string } = {}) =>
+const register = (
+  ledger: Opened,
+  id: string,
+  epoch = 'e1',
+  more: { url?: string; adoptToken?: string; report?: NodeReport } = {}
+) =>
   ledger.nodes.register({
     id,
     epoch,
@@ -69,7 +74,7 @@ const register = (ledger: Opened, id: string, epoch = 'e1', more: { url?: string
     labels: {},
     catalog: { digest: 'c1', text: '{}' },
     files: { digest: 'f1', text: '[]' },
-    report: aReport(),
+    report: more.report ?? aReport(),
     intent: 'ready',
     adoptToken: more.adoptToken
   })
@@ -556,22 +561,71 @@ t.test('finished attempts teach how long loading and execution take', async t =>
   t.equal(learned.load.fleet, 1)
 })
 
-t.test('what a stalled attempt teaches is bounded, and domain learns the same', async t => {
+t.test('what a stalled attempt teaches is bounded, and domain learns the same of needs, nodes and graphs', async t => {
   const ledger = open(t)
-  await register(ledger, 'n1')
-  let expected = noDurations
-  for (const [i, executionSeconds] of [3, 300, 4, 0.01].entries()) {
-    const id = await enqueue(ledger, { work: 2 })
-    await claim(ledger, id, 'n1', `token-${i}`)
-    await ledger.attempts.complete(id, `token-${i}`, [], { ...spent, executionSeconds })
-    expected = learn(expected, 'n1', 2, { loadSeconds: spent.loadSeconds, executionSeconds })
+  for (const node of ['n1', 'n2']) await register(ledger, node)
+  const needs = ['A', 'B'].map(one => ({ classes: [one], models: [], files: [], labels: {} }))
+  const attempts = [
+    { node: 'n1', need: 0, graph: 'f', loadSeconds: 1, executionSeconds: 3 },
+    { node: 'n1', need: 0, graph: 'f', loadSeconds: 0, executionSeconds: 300 },
+    { node: 'n2', need: 0, graph: 'g', loadSeconds: 4, executionSeconds: 60 },
+    { node: 'n2', need: 1, graph: 'h', loadSeconds: 2, executionSeconds: 0.01 },
+    { node: 'n1', need: 1, graph: 'h', loadSeconds: 0, executionSeconds: 0 },
+    { node: 'n2', need: 0, graph: 'f', loadSeconds: 3, executionSeconds: 7 },
+    { node: 'n1', need: 0, graph: 'g', loadSeconds: 100, executionSeconds: 2 }
+  ]
+  const needsKnown = [noDurations, noDurations]
+  const paces = new Map<string, Pace>()
+  const graphs = new Map<string, number>()
+  const near = (found: number | undefined, expected: number | undefined, what: string) =>
+    t.ok(found === expected || Math.abs(found! - expected!) < 1e-9 * expected!, `${what}: ${found}, ${expected}`)
+  for (const [i, { node, need, graph, ...took }] of attempts.entries()) {
+    const id = await enqueue(ledger, { work: 2, need: needs[need]!, fingerprint: graph })
+    await claim(ledger, id, node, `token-${i}`)
+    await ledger.attempts.complete(id, `token-${i}`, [], { gpuSeconds: 4, loaded: took.loadSeconds > 0, ...took })
+    const before = { learned: needsKnown[need]!, pace: paces.get(node) ?? noPace, knownSeconds: graphs.get(graph) }
+    const after = learn(before, node, 2, took)
+    needsKnown[need] = after.learned
+    paces.set(node, after.pace)
+    graphs.set(graph, after.knownSeconds)
     const learned = await ledger.waiting.learned((await ledger.tasks.find(id))!.need)
+    const { pace } = (await ledger.nodes.find(node))!
     for (const kind of ['load', 'execution'] as const) {
-      t.ok(Math.abs(learned[kind].fleet! - expected[kind].fleet!) < 1e-9, `${kind} in the fleet after ${i + 1}`)
-      t.ok(Math.abs(learned[kind].byNode.get('n1')! - expected[kind].byNode.get('n1')!) < 1e-9, `on n1 after ${i + 1}`)
+      near(learned[kind].fleet, after.learned[kind].fleet, `${kind} in the fleet after ${i + 1}`)
+      near(learned[kind].byNode.get(node), after.learned[kind].byNode.get(node), `${kind} on ${node} after ${i + 1}`)
+      near(pace[kind], after.pace[kind], `pace of ${node} after ${i + 1}, ${kind}`)
     }
-    if (executionSeconds === 300) t.equal(learned.execution.fleet, 2.4, 'a hundred times as long counts as three times')
+    if (i === 1) t.equal(learned.execution.byNode.get('n1'), 2.4, 'a hundred times as long counts as three times')
+    await enqueue(ledger, { fingerprint: graph, tenant: `t${i}` })
+    const { candidates } = await ledger.waiting.look([])
+    near(candidates.find(task => task.tenant === `t${i}`)?.knownSeconds, after.knownSeconds, `graph after ${i + 1}`)
   }
+})
+
+t.test('the graphs that ran longest ago are forgotten, and a pace with the hardware', async t => {
+  const ledger = open(t, { maxGraphs: 2 })
+  await register(ledger, 'n1')
+  for (const [i, fingerprint] of ['a', 'b', 'a', 'c'].entries()) {
+    const id = await enqueue(ledger, { fingerprint })
+    await claim(ledger, id, 'n1', `token-${i}`)
+    await ledger.attempts.complete(id, `token-${i}`, [], spent)
+  }
+  t.same(Object.keys(await ledger.redis.hgetall(ledger.keys.graphs())).sort(), ['a', 'c'])
+  t.same((await ledger.redis.zrange(ledger.keys.graphUses(), '0', '-1')).sort(), ['a', 'c'])
+  for (const key of [ledger.keys.graphs(), ledger.keys.graphUses()]) t.ok((await ledger.redis.pttl(key)) > 0)
+
+  const paceAs = async (name: string) => {
+    const unknown = { uuid: null, utilization: null, vramUsedBytes: null, temperatureCelsius: null, powerWatts: null }
+    const gpu = { ...unknown, name, vramTotalBytes: 1e9 }
+    await register(ledger, 'n1', 'e1', { report: { ...aReport(), gpus: [gpu] } })
+    return (await ledger.nodes.find('n1'))?.pace
+  }
+  t.same((await ledger.nodes.find('n1'))?.pace, { load: 1, execution: 1 })
+  t.same(await paceAs('another'), noPace)
+  const id = await enqueue(ledger)
+  await claim(ledger, id, 'n1', 'token-9')
+  await ledger.attempts.complete(id, 'token-9', [], spent)
+  t.same(await paceAs('another'), { load: 1, execution: 1 }, 'the same hardware again')
 })
 
 t.test('a waiting task tells how it stands beside all others', async t => {

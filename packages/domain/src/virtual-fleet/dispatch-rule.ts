@@ -1,7 +1,7 @@
 import { createCapability } from '../capability.ts'
 import { etaSeconds } from '../eta.ts'
 import { type Assignment, assign, type Candidate, type NodeView, type Situation } from '../policy.ts'
-import { type Learned, learn, noDurations, type Prediction, totalSeconds } from '../prediction.ts'
+import { type Learned, learn, noDurations, noPace, type Pace, type Prediction, totalSeconds } from '../prediction.ts'
 import { BoundedLook } from './bounded-look.ts'
 import { FairPlaces } from './fair-places.ts'
 import type { HandOver, Rule, VirtualFleet } from './simulate.ts'
@@ -30,6 +30,8 @@ export const createDispatchRule = (options: DispatchOptions): Rule => {
   const queues = new BoundedLook()
   const capability = capabilityOf(models)
   const learned = new Map(known)
+  const paces = new Map<string, Pace>()
+  const graphs = new Map<string, number>()
   const candidates = new Map<string, Candidate>()
   const slots = new Map<VirtualNode, { candidate: Candidate; predicted: Prediction; claimedMs: number }>()
 
@@ -46,10 +48,16 @@ export const createDispatchRule = (options: DispatchOptions): Rule => {
       labels: { node: node.id },
       capability,
       resident: new Set(node.resident.map(fileOf)),
+      pace: paces.get(node.id) ?? noPace,
       available: node.isUp,
       attempt
     }
   }
+
+  const withKnown = (task: Candidate, { graph = '' }: VirtualJob): Candidate => ({
+    ...task,
+    knownSeconds: graphs.get(graph)
+  })
 
   const claim = ({ nodes, waiting, nowMs }: VirtualFleet, chosen: Assignment): HandOver => {
     const node = nodes.find(({ id }) => id === chosen.node)!
@@ -73,13 +81,14 @@ export const createDispatchRule = (options: DispatchOptions): Rule => {
     recoversMs: leaseMs,
 
     decide: fleet => {
-      const { nodes, nowMs } = fleet
+      const { nodes, waiting, nowMs } = fleet
       forgetDown()
       if (queues.size === 0 || !nodes.some(node => node.isUp && !slots.has(node))) return []
       const startOf = (tenant: string) => places.flow(tenant).start
+      const resident = new Set(nodes.flatMap(node => node.resident.map(fileOf)))
       const situation: Situation = {
         nodes: nodes.map(node => viewOf(node, nowMs)),
-        candidates: queues.look(startOf, new Set(nodes.flatMap(node => node.resident.map(fileOf)))),
+        candidates: queues.look(startOf, resident).map(task => withKnown(task, waiting.get(task.id)!)),
         flows: new Map(queues.tenants().map(tenant => [tenant, places.flow(tenant)])),
         learned,
         waiting: queues.size,
@@ -121,7 +130,15 @@ export const createDispatchRule = (options: DispatchOptions): Rule => {
       places.charge(slot.candidate.tenant, loadSeconds + executionSeconds - totalSeconds(slot.predicted))
       if (known || executionSeconds === 0) return
       const { needId } = slot.candidate
-      learned.set(needId, learn(learned.get(needId) ?? noDurations, node.id, job.work, spent))
+      const before = {
+        learned: learned.get(needId) ?? noDurations,
+        pace: paces.get(node.id) ?? noPace,
+        knownSeconds: graphs.get(job.graph ?? '')
+      }
+      const after = learn(before, node.id, job.work, spent)
+      learned.set(needId, after.learned)
+      paces.set(node.id, after.pace)
+      if (job.graph !== undefined) graphs.set(job.graph, after.knownSeconds)
     }
   }
 }
@@ -141,6 +158,7 @@ const candidateOf = (job: VirtualJob, nowMs: number): Candidate => ({
   orderMs: nowMs - (job.headStartMs ?? 0),
   acceptedMs: nowMs,
   work: job.work,
+  knownSeconds: undefined,
   avoid: [],
   stay: undefined,
   vramAboveBytes: undefined

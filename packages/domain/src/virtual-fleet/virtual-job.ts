@@ -5,6 +5,8 @@ export type VirtualJob = {
   readonly model: string
   readonly seconds: number
   readonly work: number
+  /** Jobs of one graph differ by their seeds only. */
+  readonly graph?: string
   readonly tenant?: string
   /** The only node that may run it. */
   readonly node?: string

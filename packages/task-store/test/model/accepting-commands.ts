@@ -126,7 +126,7 @@ const cancelling = kind<{ which: Pick; other: string | undefined }>(
   }
 )
 
-type Seen = Readonly<Omit<Candidate, 'needId' | 'need'>>
+type Seen = Readonly<Omit<Candidate, 'needId' | 'need' | 'knownSeconds'>>
 
 const seenOf = ({ id, tenant, orderMs, acceptedMs, work, avoid, stay, vramAboveBytes }: Seen): Seen => ({
   id,

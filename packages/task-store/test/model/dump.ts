@@ -14,7 +14,7 @@ import type { Limits } from '../../src/limits.ts'
 export type Dump = Readonly<Record<string, unknown>>
 
 /** Kept under their digest or learned from what ran: no part of what the model explains. */
-const untold = /^(clock$|need:|catalog:|files:|stats:)/
+const untold = /^(clock$|need:|catalog:|files:|stats:|graphs$|graph-uses$)/
 
 const dumpScript = `
 redis.call('ZREMRANGEBYSCORE', KEYS[1] .. 'quarantined', '-inf', ARGV[1])

@@ -26,6 +26,8 @@ const ending = [
   'generated:',
   'need:',
   'stats:',
+  'graphs',
+  'graph-uses',
   'catalog:',
   'files:',
   'idempotency:'
