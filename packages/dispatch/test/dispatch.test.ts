@@ -14,6 +14,7 @@ import { createDispatcher } from '../src/dispatcher.ts'
 import { startDispatchLoops } from '../src/loops.ts'
 import { createNodeRegistry } from '../src/node-registry.ts'
 import { createNodeWatch } from '../src/node-watch.ts'
+import { createOutlook } from '../src/outlook.ts'
 import { startOutputSweep } from '../src/output-sweep.ts'
 import { createWatchdog } from '../src/watchdog.ts'
 
@@ -368,6 +369,37 @@ t.test('what finished attempts taught decides between nodes', async t => {
   await accept(ledger)
   await accept(ledger)
   t.equal(await aDispatcher(ledger, log)(), 1, 'but helps when more wait than there are nodes')
+})
+
+t.test('the outlook tells what nodes are at, who may take a task and what waits, and is kept for a while', async t => {
+  const { ledger, log } = open(t)
+  await register(ledger, 'busy')
+  await register(ledger, 'other', { models: ['m1.safetensors'] })
+  await register(ledger, 'leaving', { intent: 'draining' })
+  await accept(ledger)
+  await aDispatcher(ledger, log, { onlyNode: 'busy' })()
+  await free(ledger, 'busy', 8)
+  await accept(ledger)
+  await aDispatcher(ledger, log, { onlyNode: 'busy' })()
+  const id = await accept(ledger)
+  await accept(ledger, { model: 'm1.safetensors' })
+  const outlook = createOutlook({ ledger, registry: createNodeRegistry({ ledger }) })
+  const found = await outlook()
+  const { need: needId } = (await ledger.tasks.find(id))!
+  const need = (await ledger.waiting.need(needId))!
+  t.equal(found.nodes.length, 2, 'not the one that takes no tasks')
+  const able = found.nodesFor({ needId, need, work: 1, knownSeconds: undefined })
+  t.equal(able.length, 1, 'the other lacks the model')
+  t.same([...able[0]!.holds], ['m0.safetensors'], 'what its attempt loads')
+  const leftSeconds = (able[0]!.endsMs! - found.nowMs) / 1_000
+  t.ok(leftSeconds > 0 && leftSeconds <= 8, `its attempt ends in ${leftSeconds} s`)
+  t.match(
+    [...found.needs],
+    [[needId, { models: ['m0.safetensors'], share: 1, seconds: 8 }]],
+    'of the other nothing is known'
+  )
+  await accept(ledger)
+  t.equal(await outlook(), found, 'not asked again so soon')
 })
 
 t.test('a node whose process was killed is reported at once, and again in its next life', async t => {

@@ -4,7 +4,7 @@ import { taskStates } from '@comfy-balancer/contract/task'
 import t from 'tap'
 import { type Admission, admit, type KnownNode } from '../src/admission.ts'
 import { createCapability, foldPath, hasLabels, isModelFile, lacking, modelsOf } from '../src/capability.ts'
-import { etaSeconds, type Standing } from '../src/eta.ts'
+import { etaSeconds, type NodeAhead, needsAhead, type Sized, type Standing } from '../src/eta.ts'
 import { fingerprintText } from '../src/fingerprint.ts'
 import { groupProgress } from '../src/group.ts'
 import { type Known, learn, noDurations, noPace, predict, ratesOf } from '../src/prediction.ts'
@@ -607,20 +607,88 @@ t.test('a graph that ran before is predicted by what it took, on any node', asyn
   t.ok(of('fast', 'long') < 200, 'a stall counts as three times as long')
 })
 
-t.test('etaSeconds: its own run where a node is free, the turns of all tenants before it otherwise', async t => {
-  const place = { before: 0, inQueue: 1, ofTenant: 1, others: [], nodes: 2, nodesBusy: 2, taskSeconds: 10 }
-  const cases: [string, Partial<Standing>, number][] = [
-    ['a node is free', { nodesBusy: 1 }, 10],
-    ['a node is free, but others stand before it', { nodesBusy: 1, before: 3, inQueue: 4, ofTenant: 4 }, 27.5],
-    ['all are in the middle of others', {}, 12.5],
-    ['three of its tenant first', { before: 3, inQueue: 3, ofTenant: 3 }, 27.5],
-    ['of another need as well', { before: 2, inQueue: 4, ofTenant: 8 }, 32.5],
-    ['of each other tenant as many, if it has so many', { others: [1, 500] }, 22.5],
-    ['and no more than it has', { before: 3, inQueue: 3, ofTenant: 3, others: [1, 500] }, 52.5],
-    ['in back-off it is in no queue', { inQueue: 0, ofTenant: 0 }, 12.5]
-  ]
-  for (const [name, more, seconds] of cases) t.equal(etaSeconds({ ...place, ...more }), seconds, name)
-})
+t.test(
+  'etaSeconds: the node that holds its models and those that go first there, or a turn in the fleet and a load',
+  async t => {
+    const task = { needId: 'A', need: aNeed('A'), work: 10, knownSeconds: undefined }
+    const usual = { load: 8, execution: 1 }
+    const alone = { before: 0, inQueue: 1, ofTenant: 1, others: [] }
+    const node = (model: string, leftSeconds?: number, more: Partial<NodeAhead> = {}): NodeAhead => ({
+      ...{ holds: holding(model), endsMs: leftSeconds === undefined ? undefined : leftSeconds * 1000, pace: noPace },
+      ...more
+    })
+    /** So many of each that wait, with the seconds that each executes. */
+    const waiting = (...kinds: [model: string, count: number, seconds: number][]) =>
+      kinds.flatMap(([model, count, work]) =>
+        Array.from({ length: count }, () => ({ needId: model, need: aNeed(model), work, knownSeconds: undefined }))
+      )
+    const slow = { pace: { load: undefined, execution: 3 } }
+    const cases: [string, NodeAhead[], ReturnType<typeof waiting>, Partial<Standing & Sized>, number][] = [
+      ['a free node holds its model', [node('A'), node('B', 4)], [], {}, 10],
+      ['its graph ran before', [node('A')], [], { knownSeconds: 7 }, 7],
+      ['a free node loads it', [node('B'), node('B', 4)], [], {}, 18],
+      ['the one that holds it is free sooner than a load ends', [node('B'), node('A', 4)], [], {}, 14],
+      ['or later', [node('B'), node('A', 40)], [], {}, 18],
+      ['slower nodes', [node('A', undefined, slow)], [], {}, 30],
+      ['of two, half are as slow', [node('A', 6), node('A', 6, slow)], [], {}, 6 + 15],
+      [
+        'those before it share the nodes that hold its model',
+        [node('A', 2), node('A', 6)],
+        waiting(['A', 4, 5]),
+        { before: 4, inQueue: 5, ofTenant: 5 },
+        2 + 10 + 10
+      ],
+      [
+        'longer ones let it go first',
+        [node('A', 2)],
+        waiting(['A', 2, 100]),
+        { before: 2, inQueue: 3, ofTenant: 3 },
+        2 + 20 + 10
+      ],
+      [
+        'of other tenants those of its kind count there',
+        [node('A', 2), node('B', 900)],
+        waiting(['A', 1, 10], ['B', 3, 10]),
+        { others: [500] },
+        2 + 2.5 + 10
+      ],
+      [
+        'none holds it: its turn among all, the loads ahead and its own',
+        [node('B', 2), node('B', 4)],
+        waiting(['B', 2, 20], ['C', 1, 5]),
+        { before: 0, inQueue: 1, ofTenant: 4 },
+        (6 + 8) / 2 + 8 + 10
+      ],
+      [
+        'all of its tenant before it',
+        [node('B', 2), node('B', 4)],
+        waiting(['A', 3, 20]),
+        { before: 3, inQueue: 3, ofTenant: 3 },
+        (6 + 60) / 2 + 8 + 10
+      ],
+      [
+        'a long queue spreads over nodes that load',
+        [node('A', 2), ...[node('B', 2), node('B', 2), node('B', 2)]],
+        waiting(['A', 100, 10]),
+        { before: 100, inQueue: 101, ofTenant: 101 },
+        (8 + 1000) / 4 + 8 + 10
+      ]
+    ]
+    for (const [name, nodes, queue, more, seconds] of cases) {
+      const needs = needsAhead(queue, () => usual)
+      const found = etaSeconds({ ...task, ...more }, { ...alone, ...more }, usual, {
+        nowMs: 0,
+        nodes,
+        nodesFor: () => nodes,
+        needs
+      })
+      t.ok(Math.abs(found! - seconds) < 1e-6, `${name}: ${found}, ${seconds}`)
+    }
+    const outlook = { nowMs: 0, nodes: [node('A')], nodesFor: () => [], needs: needsAhead([], () => usual) }
+    t.equal(etaSeconds(task, alone, usual, outlook), undefined, 'no node may take it')
+    t.equal(etaSeconds(task, alone, { load: 8, execution: undefined }, outlook), undefined, 'nothing was learned')
+  }
+)
 
 t.test('each class of failure has its own budget, and back-off is full jitter up to a minute', async t => {
   const budgets: Record<RetryClass, [number, boolean]> = {

@@ -1,4 +1,6 @@
+import type { Task } from '@comfy-balancer/contract/task'
 import type { KnownNode } from '@comfy-balancer/domain/admission'
+import type { Outlook } from '@comfy-balancer/domain/eta'
 import type { GraphPlace } from '@comfy-balancer/domain/seeds'
 import type { Flaw, Workflow } from '@comfy-balancer/domain/workflow'
 import type { EgressRules } from '@comfy-balancer/service-kit/egress-rules'
@@ -6,6 +8,7 @@ import type {} from '@comfy-balancer/service-kit/json-body'
 import type {} from '@comfy-balancer/service-kit/open-work'
 import type { Hints } from '@comfy-balancer/task-store/hints'
 import type { Ledger } from '@comfy-balancer/task-store/ledger'
+import type { FoundTask } from '@comfy-balancer/task-store/tasks'
 import type { InputLibrary } from './inputs/input-library.ts'
 import type { OutputSource } from './output-source.ts'
 import type { TemplateShelf } from './templates/template-shelf.ts'
@@ -38,6 +41,10 @@ export type TaskApiDeps = {
   readonly templates: TemplateShelf
   /** Every node of the last day, healthy or not. */
   readonly knownNodes: () => Promise<readonly KnownNode[]>
+  /** What nodes are at and what waits, not older than a second. */
+  readonly outlook: () => Promise<Outlook>
+  /** A task as its caller sees it. */
+  readonly viewTask: (record: FoundTask) => Promise<Task>
   /** Which URLs of callers may be called: inputs and webhooks. */
   readonly urlRules: EgressRules
   /** Where the bytes of outputs come from. */

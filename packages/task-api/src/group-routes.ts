@@ -19,7 +19,7 @@ export const groupRoutes = (app: App, deps: TaskApiDeps): void => {
   route(app, getGroup, async (request, reply) => {
     const { group, records } = await findGroup(deps, request.caller, request.params.id)
     reply.header('cache-control', 'no-store')
-    return viewGroup(group, records)
+    return viewGroup(group, await Promise.all(records.map(deps.viewTask)))
   })
 
   route(app, cancelGroup, async request => {
@@ -27,7 +27,8 @@ export const groupRoutes = (app: App, deps: TaskApiDeps): void => {
     const answers = await fromLedger(Promise.all(group.tasks.map(id => ledger.tasks.cancel(id, request.caller.tenant))))
     const tasks = answers.filter(answer => answer === 'cancelled').length
     request.log.info({ groupId: group.id, tasks }, 'group cancelled')
-    return viewGroup(group, (await findGroup(deps, request.caller, group.id)).records)
+    const { records } = await findGroup(deps, request.caller, group.id)
+    return viewGroup(group, await Promise.all(records.map(deps.viewTask)))
   })
 }
 
@@ -57,5 +58,5 @@ export const groupAtEnd = async (
     const read = () => findTask(deps, caller, id)
     return isTerminal(state) ? records[i]! : waits.forEnd({ id, read, seconds, signal })
   })
-  return viewGroup(group, await Promise.all(now))
+  return viewGroup(group, await Promise.all((await Promise.all(now)).map(deps.viewTask)))
 }

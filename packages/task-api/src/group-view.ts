@@ -1,11 +1,10 @@
 import type { Group } from '@comfy-balancer/contract/group'
+import type { Task } from '@comfy-balancer/contract/task'
 import { groupProgress } from '@comfy-balancer/domain/group'
-import type { FoundTask, GroupRecord } from '@comfy-balancer/task-store/tasks'
-import { viewTask } from './task-view.ts'
+import type { GroupRecord } from '@comfy-balancer/task-store/tasks'
 
-/** A group as its caller sees it; `records` are those of its tasks that are not past their retention. */
-export const viewGroup = (group: GroupRecord, records: readonly FoundTask[]): Group => {
-  const tasks = records.map(viewTask)
+/** A group as its caller sees it; `tasks` are those that are not past their retention. */
+export const viewGroup = (group: GroupRecord, tasks: Task[]): Group => {
   const total = group.tasks.length
   const members = tasks.map(({ state, progress }) => ({ state, percent: progress?.percent ?? 0 }))
   const { counts, percent } = groupProgress(total, members)

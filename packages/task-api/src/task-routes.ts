@@ -22,8 +22,7 @@ import { findGroup, groupAtEnd, groupRoutes } from './group-routes.ts'
 import { inputRoutes } from './inputs/input-routes.ts'
 import { fromLedger } from './ledger-errors.ts'
 import { outputRoute } from './output-route.ts'
-import { createSoonestEnd } from './soonest-end.ts'
-import { viewTask } from './task-view.ts'
+import { soonestEnd } from './soonest-end.ts'
 import { templateRoutes } from './templates/template-routes.ts'
 import { timelineRoute } from './timeline-route.ts'
 import { createWaits, type Wait } from './waits.ts'
@@ -34,9 +33,9 @@ const retryAfterSeconds = 1
 
 /** Adds everything under `/api/v1` that is about tasks, what they are made from and their webhooks. */
 export const taskRoutes = (app: App, deps: TaskApiDeps): void => {
-  const { ledger } = deps
+  const { ledger, viewTask } = deps
   const waits = createWaits(deps)
-  const accepting = { ...deps, soonestEnd: createSoonestEnd(ledger) }
+  const accepting = { ...deps, soonestEnd: () => soonestEnd(deps.outlook) }
 
   /** `found` is how it stood a moment ago, which is enough for who does not wait. */
   const taskAtEnd = async (
@@ -155,7 +154,7 @@ type Page = {
   readonly before: string | undefined
 }
 
-const listPage = async ({ ledger }: TaskApiDeps, page: Page) => {
+const listPage = async ({ ledger, viewTask }: TaskApiDeps, page: Page) => {
   const { tenant, members, limit, before } = page
   const found: FoundTask[] = []
   let last = before
@@ -170,7 +169,8 @@ const listPage = async ({ ledger }: TaskApiDeps, page: Page) => {
       if (found.length === limit) break
     }
   }
-  return { data: found.map(viewTask), nextCursor: isMore || found.length === limit ? taskCursor.write(last) : null }
+  const nextCursor = isMore || found.length === limit ? taskCursor.write(last) : null
+  return { data: await Promise.all(found.map(viewTask)), nextCursor }
 }
 
 const isWanted = (record: FoundTask, { state, template }: Page): boolean =>

@@ -304,19 +304,19 @@ local function node_rows(ids)
   return rows
 end
 
--- How a task stands now: {now, {field, value, …} of its hash, its result or false, how many of its queue stand before it or false, mean
--- seconds of its need per unit of work or false, nodes alive, {node row} while it is at a node, {tasks in its queue, waiting tasks of its
--- tenant, slots in use, waiting tasks of each other tenant (of 64 tenants)} while it waits}
+-- How a task stands now: {now, {field, value, …} of its hash, its result or false, and while it waits: how many of its queue stand before it
+-- or false, {seconds of its need to execute a unit of work, to load, of its graph; each or false}; {node row} while it is at a node; while
+-- it waits {tasks in its queue, waiting tasks of its tenant, waiting tasks of each other tenant (of 64 tenants)}}
 local function read_task(id)
   local hash = redis.call('HGETALL', K.task .. id)
-  local t = redis.call('HMGET', K.task .. id, 'state', 'tenant', 'need', 'node')
-  local before, per_work, alive, node, crowd = false, false, 0, {}, {}
+  local t = redis.call('HMGET', K.task .. id, 'state', 'tenant', 'need', 'node', 'fingerprint')
+  local before, usual, node, crowd = false, {}, {}, {}
   if t[1] == 'queued' or t[1] == 'delayed' then
     before = redis.call('ZRANK', K.queue .. t[2] .. ':' .. t[3], id)
-    per_work = redis.call('HGET', K.stats .. t[3], 'execution')
-    alive = redis.call('ZCOUNT', K.nodes, now - L.aliveMs, '+inf')
+    usual = redis.call('HMGET', K.stats .. t[3], 'execution', 'load')
+    usual[3] = redis.call('HGET', K.graphs, t[5])
     local own = tonumber(redis.call('HGET', K.queued, t[2]) or '0')
-    crowd = { redis.call('ZCARD', K.queue .. t[2] .. ':' .. t[3]), own, redis.call('ZCARD', K.slots) }
+    crowd = { redis.call('ZCARD', K.queue .. t[2] .. ':' .. t[3]), own }
     local queued = redis.call('HRANDFIELD', K.queued, 64, 'WITHVALUES')
     for i = 1, #queued, 2 do
       if queued[i] ~= t[2] then crowd[#crowd + 1] = tonumber(queued[i + 1]) end
@@ -324,5 +324,5 @@ local function read_task(id)
   elseif t[4] and (t[1] == 'leased' or t[1] == 'running') then
     node = node_rows({ t[4] })
   end
-  return { now, hash, redis.call('GET', K.result .. id), before, per_work, alive, node, crowd }
+  return { now, hash, redis.call('GET', K.result .. id), before, usual, node, crowd }
 end

@@ -1,5 +1,6 @@
 import type { TaskEvent } from '@comfy-balancer/contract/event'
 import type { Problem } from '@comfy-balancer/contract/problem'
+import type { Usual } from '@comfy-balancer/domain/eta'
 import type { LedgerState } from '@comfy-balancer/domain/task-state'
 import { readEvent } from './journal-entry.ts'
 import type { StoredOutput } from './manifest.ts'
@@ -49,10 +50,9 @@ export type Standing = {
   readonly inQueue: number
   readonly ofTenant: number
   readonly others: readonly number[]
-  /** What a unit of its work took on average, and how many nodes are there and at work. */
-  readonly secondsPerWork: number | undefined
-  readonly nodesAlive: number
-  readonly nodesBusy: number
+  /** While it waits: what its need usually takes, and what its graph took. */
+  readonly usual: Usual
+  readonly knownSeconds: number | undefined
   /** While it is at a node. */
   readonly node: NodeRecord | undefined
 }
@@ -147,13 +147,13 @@ export const createTasks = ({ redis, keys, run, limits }: StoreDeps) => ({
 })
 
 const readFound = (id: string, reply: FoundReply): FoundTask | undefined => {
-  const [nowMs, fields, text, before, perWork, nodesAlive, nodes, crowd] = reply
+  const [nowMs, fields, text, before, learned, nodes, crowd] = reply
   const record = readTaskRecord(id, flatHash(fields))
   if (!record) return undefined
-  const secondsPerWork = perWork === null ? undefined : Number(perWork)
-  const [inQueue = 0, ofTenant = 0, nodesBusy = 0, ...others] = crowd
+  const [execution, load, knownSeconds] = learned.map(text => (text === null ? undefined : Number(text)))
+  const [inQueue = 0, ofTenant = 0, ...others] = crowd
   const place = { before: before ?? 0, inQueue, ofTenant, others }
-  const standing = { nowMs, ...place, secondsPerWork, nodesAlive, nodesBusy, node: nodes.flatMap(readNodeRow)[0] }
+  const standing = { nowMs, ...place, usual: { execution, load }, knownSeconds, node: nodes.flatMap(readNodeRow)[0] }
   return { ...record, result: readResult(record, text), standing }
 }
 
@@ -169,8 +169,7 @@ type FoundReply = [
   fields: string[],
   result: string | null,
   before: number | null,
-  perWork: string | null,
-  nodesAlive: number,
+  learned: (string | null)[],
   nodes: NodeRow[],
   crowd: number[]
 ]

@@ -1,5 +1,6 @@
 import type { Need } from '@comfy-balancer/contract/need'
 import { modelsOf } from '@comfy-balancer/domain/capability'
+import type { Usual } from '@comfy-balancer/domain/eta'
 import type { Candidate, Flow } from '@comfy-balancer/domain/policy'
 import type { Learned } from '@comfy-balancer/domain/prediction'
 import type { ChainableCommander } from 'ioredis'
@@ -135,6 +136,18 @@ export const createWaiting = ({ redis, keys, run }: StoreDeps) => {
     async learned(needId: string): Promise<Learned> {
       const stats = await redis.hgetall(keys.stats(needId))
       return { load: meansOf(stats, 'load'), execution: meansOf(stats, 'execution') }
+    },
+
+    /** The same of many needs, in the fleet alone. */
+    async usual(needIds: readonly string[]): Promise<ReadonlyMap<string, Usual>> {
+      const rows = await many(needIds, (all, id) => all.hmget(keys.stats(id), 'load', 'execution'))
+      const number = (text: string | null): number | undefined => (text === null ? undefined : Number(text))
+      return new Map(
+        needIds.map((id, i) => {
+          const [load, execution] = rows[i] as [string | null, string | null]
+          return [id, { load: number(load), execution: number(execution) }]
+        })
+      )
     },
 
     /** When the task that waits longest was accepted, its priority's head start included; undefined when none waits. */

@@ -603,9 +603,10 @@ t.test('what a stalled attempt teaches is bounded, and domain learns the same of
 })
 
 t.test('the graphs that ran longest ago are forgotten, and a pace with the hardware', async t => {
-  const ledger = open(t, { maxGraphs: 2 })
+  const { ledger, at } = await openHeld(t, { maxGraphs: 2 })
   await register(ledger, 'n1')
   for (const [i, fingerprint] of ['a', 'b', 'a', 'c'].entries()) {
+    await at(i)
     const id = await enqueue(ledger, { fingerprint })
     await claim(ledger, id, 'n1', `token-${i}`)
     await ledger.attempts.complete(id, `token-${i}`, [], spent)
@@ -628,19 +629,30 @@ t.test('the graphs that ran longest ago are forgotten, and a pace with the hardw
   t.same(await paceAs('another'), { load: 1, execution: 1 }, 'the same hardware again')
 })
 
-t.test('a waiting task tells how it stands beside all others', async t => {
+t.test('a waiting task tells how it stands beside all others, and what is known of its like', async t => {
   const ledger = open(t)
   await register(ledger, 'n1')
-  await register(ledger, 'n2')
-  await claim(ledger, await enqueue(ledger, { tenant: 'busy' }), 'n1', 'one')
+  await claim(ledger, await enqueue(ledger, { tenant: 'busy', work: 2 }), 'n1', 'one')
   for (const tenant of ['a', 'b', 'b', 'c']) await enqueue(ledger, { tenant })
   const last = await enqueue(ledger, { tenant: 'a' })
-  const { before, inQueue, ofTenant, others, nodesAlive, nodesBusy } = (await ledger.tasks.find(last))!.standing
-  t.same(
-    { before, inQueue, ofTenant, nodesAlive, nodesBusy },
-    { before: 1, inQueue: 2, ofTenant: 2, nodesAlive: 2, nodesBusy: 1 }
-  )
+  const standing = async () => (await ledger.tasks.find(last))!.standing
+  const { before, inQueue, ofTenant, others, ...unknown } = await standing()
+  t.same({ before, inQueue, ofTenant }, { before: 1, inQueue: 2, ofTenant: 2 })
   t.same([...others].sort(), [1, 2])
+  t.match(unknown, { usual: { load: undefined, execution: undefined }, knownSeconds: undefined })
+
+  const [first] = (await ledger.nodes.list()).nodes
+  await ledger.attempts.complete(first!.slot!.task, 'one', [], spent)
+  const known = { usual: { load: 1, execution: 1.5 }, knownSeconds: 3 }
+  t.match(await standing(), known)
+  const { need } = (await ledger.tasks.find(last))!
+  t.same(
+    [...(await ledger.waiting.usual([need, 'none']))],
+    [
+      [need, known.usual],
+      ['none', { load: undefined, execution: undefined }]
+    ]
+  )
 })
 
 t.test(

@@ -11,7 +11,7 @@ export type OutboxDeps = {
   /** Puts a task's delivery job into the queue, or wakes the one that is there. */
   readonly enqueue: (task: string) => Promise<void>
   /** A task as its caller sees it. */
-  readonly viewOf: (record: FoundTask) => Task
+  readonly viewOf: (record: FoundTask) => Promise<Task>
   readonly log: Log
 }
 
@@ -24,7 +24,7 @@ const batch = 100
 export const handOver = async ({ ledger, enqueue, viewOf, log }: OutboxDeps, signal: AbortSignal): Promise<void> => {
   const message = async ({ event, tenant }: Extract<OutboxEntry, { kind: 'event' }>): Promise<string> => {
     const record = await ledger.tasks.find(event.taskId, tenant)
-    return messageOf(event, record && viewOf(record))
+    return messageOf(event, record && (await viewOf(record)))
   }
 
   const take = async (entry: OutboxEntry): Promise<void> => {

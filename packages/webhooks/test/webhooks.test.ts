@@ -101,7 +101,7 @@ const open = async (t: Test, env: Record<string, string> = {}) => {
         portsAllow: [receiver.port, ...(more.ports ?? [])],
         allowHttp: true
       },
-      viewOf: ({ id, state }) => ({ id, state }) as Task
+      viewOf: async ({ id, state }) => ({ id, state }) as Task
     })
     const stop = async () => {
       await stopLoops()

@@ -3,6 +3,7 @@ import { readGraph } from '@comfy-balancer/comfyui/graph'
 import { pageFolder } from '@comfy-balancer/dashboard/page-folder'
 import { startDispatchLoops } from '@comfy-balancer/dispatch/loops'
 import { createNodeRegistry } from '@comfy-balancer/dispatch/node-registry'
+import { createOutlook } from '@comfy-balancer/dispatch/outlook'
 import { startOutputSweep } from '@comfy-balancer/dispatch/output-sweep'
 import { createDispatchTally } from '@comfy-balancer/dispatch/tally'
 import { egressRulesOf } from '@comfy-balancer/service-kit/egress-config'
@@ -23,7 +24,7 @@ import { createOutputSource } from '@comfy-balancer/task-api/output-source'
 import { quarantineRoutes } from '@comfy-balancer/task-api/quarantine-routes'
 import { sessionRoutes } from '@comfy-balancer/task-api/session-routes'
 import { taskRoutes } from '@comfy-balancer/task-api/task-routes'
-import { viewTask } from '@comfy-balancer/task-api/task-view'
+import { createTaskView } from '@comfy-balancer/task-api/task-view'
 import { readTemplateFolder } from '@comfy-balancer/task-api/templates/template-folder'
 import { createTemplateShelf } from '@comfy-balancer/task-api/templates/template-shelf'
 import { tenantRoutes } from '@comfy-balancer/task-api/tenant-routes'
@@ -55,6 +56,8 @@ export const createApp = async (config: ComfyBalancerConfig, deps: AppDeps) => {
   const ledger = createLedger(connection.commands, config.REDIS_KEY_PREFIX, limitsOf(config))
   const hints = await createHints(connection.subscriber, connection.commands, config.REDIS_KEY_PREFIX)
   const registry = createNodeRegistry({ ledger })
+  const outlook = createOutlook({ ledger, registry })
+  const viewTask = createTaskView({ ledger, outlook })
   const nodeOutputs = createNodeOutputs(ledger, logger)
   const reading = { readGraph, exactText: { membersOf, withLiterals, literalAt } }
   const sharedTemplates = await readTemplateFolder(config.TEMPLATES_DIR, reading)
@@ -76,6 +79,8 @@ export const createApp = async (config: ComfyBalancerConfig, deps: AppDeps) => {
     inputs,
     ...taskRulesOf(config),
     knownNodes: registry.known,
+    outlook,
+    viewTask,
     urlRules: egressRulesOf(config),
     outputs: createOutputSource({ store, nodeOutputs }),
     pinnedTo: {},

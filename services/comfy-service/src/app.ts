@@ -2,6 +2,7 @@ import { literalAt, membersOf, withLiterals } from '@comfy-balancer/comfyui/exac
 import { readGraph } from '@comfy-balancer/comfyui/graph'
 import { startDispatchLoops } from '@comfy-balancer/dispatch/loops'
 import { createNodeRegistry } from '@comfy-balancer/dispatch/node-registry'
+import { createOutlook } from '@comfy-balancer/dispatch/outlook'
 import { startOutputSweep } from '@comfy-balancer/dispatch/output-sweep'
 import { createDispatchTally } from '@comfy-balancer/dispatch/tally'
 import { loraLabel } from '@comfy-balancer/domain/lora-source'
@@ -24,7 +25,7 @@ import { nodeRoutes } from '@comfy-balancer/task-api/node-routes'
 import { createOutputSource } from '@comfy-balancer/task-api/output-source'
 import { quarantineRoutes } from '@comfy-balancer/task-api/quarantine-routes'
 import { taskRoutes } from '@comfy-balancer/task-api/task-routes'
-import { viewTask } from '@comfy-balancer/task-api/task-view'
+import { createTaskView } from '@comfy-balancer/task-api/task-view'
 import { readTemplateFolder } from '@comfy-balancer/task-api/templates/template-folder'
 import { createTemplateShelf } from '@comfy-balancer/task-api/templates/template-shelf'
 import { tenantRoutes } from '@comfy-balancer/task-api/tenant-routes'
@@ -69,6 +70,8 @@ export const createApp = async (config: ComfyServiceConfig, deps: AppDeps) => {
   const ledger = createLedger(connection.commands, config.REDIS_KEY_PREFIX, limitsOf(config))
   const hints = await createHints(connection.subscriber, connection.commands, config.REDIS_KEY_PREFIX)
   const registry = createNodeRegistry({ ledger })
+  const outlook = createOutlook({ ledger, registry })
+  const viewTask = createTaskView({ ledger, outlook })
   const nodeOutputs = createNodeOutputs(ledger, logger)
   const folders = config.COMFYUI_DIR === undefined ? undefined : await openComfyUiFolders(config.COMFYUI_DIR)
   const durable = configuredStore(config).kind !== 'node'
@@ -121,6 +124,8 @@ export const createApp = async (config: ComfyServiceConfig, deps: AppDeps) => {
     inputs,
     ...taskRulesOf(config),
     knownNodes: registry.known,
+    outlook,
+    viewTask,
     urlRules: egressRulesOf(config),
     outputs: createOutputSource({ store, nodeOutputs, self: node }),
     pinnedTo: { node },

@@ -1,5 +1,5 @@
-import { createCapability } from '../capability.ts'
-import { etaSeconds } from '../eta.ts'
+import { createCapability, modelsOf } from '../capability.ts'
+import { etaSeconds, type NodeAhead, needsAhead, type Usual } from '../eta.ts'
 import { type Assignment, assign, type Candidate, type NodeView, type Situation } from '../policy.ts'
 import { type Learned, learn, noDurations, noPace, type Pace, type Prediction, totalSeconds } from '../prediction.ts'
 import { BoundedLook } from './bounded-look.ts'
@@ -59,6 +59,26 @@ export const createDispatchRule = (options: DispatchOptions): Rule => {
     knownSeconds: graphs.get(graph)
   })
 
+  const look = ({ nodes, waiting }: VirtualFleet): Candidate[] => {
+    const startOf = (tenant: string) => places.flow(tenant).start
+    const seen = queues.look(startOf, new Set(nodes.flatMap(node => node.resident.map(fileOf))))
+    return seen.map(task => withKnown(task, waiting.get(task.id)!))
+  }
+
+  const usual = (needId: string): Usual => {
+    const { load, execution } = learned.get(needId) ?? noDurations
+    return { load: load.fleet, execution: execution.fleet }
+  }
+
+  const nodeAhead = (node: VirtualNode): NodeAhead => {
+    const slot = slots.get(node)
+    return {
+      holds: new Set(slot ? modelsOf(slot.candidate.need) : node.resident.map(fileOf)),
+      endsMs: slot && slot.claimedMs + totalSeconds(slot.predicted) * 1000,
+      pace: paces.get(node.id) ?? noPace
+    }
+  }
+
   const claim = ({ nodes, waiting, nowMs }: VirtualFleet, chosen: Assignment): HandOver => {
     const node = nodes.find(({ id }) => id === chosen.node)!
     const candidate = candidates.get(chosen.task)!
@@ -81,14 +101,12 @@ export const createDispatchRule = (options: DispatchOptions): Rule => {
     recoversMs: leaseMs,
 
     decide: fleet => {
-      const { nodes, waiting, nowMs } = fleet
+      const { nodes, nowMs } = fleet
       forgetDown()
       if (queues.size === 0 || !nodes.some(node => node.isUp && !slots.has(node))) return []
-      const startOf = (tenant: string) => places.flow(tenant).start
-      const resident = new Set(nodes.flatMap(node => node.resident.map(fileOf)))
       const situation: Situation = {
         nodes: nodes.map(node => viewOf(node, nowMs)),
-        candidates: queues.look(startOf, resident).map(task => withKnown(task, waiting.get(task.id)!)),
+        candidates: look(fleet),
         flows: new Map(queues.tenants().map(tenant => [tenant, places.flow(tenant)])),
         learned,
         waiting: queues.size,
@@ -108,17 +126,18 @@ export const createDispatchRule = (options: DispatchOptions): Rule => {
 
     left: job => queues.remove(candidates.get(job.id)!),
 
-    etaSeconds: (job, { nodes }) => {
-      const candidate = candidates.get(job.id)!
-      const { execution } = learned.get(candidate.needId) ?? noDurations
-      if (execution.fleet === undefined) return undefined
-      const { tenant } = candidate
-      return etaSeconds({
-        ...queues.standing(candidate),
-        others: queues.tenants().flatMap(other => (other === tenant ? [] : [queues.count(other)])),
-        nodes: nodes.filter(node => node.isUp).length,
-        nodesBusy: slots.size,
-        taskSeconds: execution.fleet * job.work
+    etaSeconds: (job, fleet) => {
+      const { nodes, nowMs } = fleet
+      const candidate = withKnown(candidates.get(job.id)!, job)
+      const others = queues.tenants().filter(tenant => tenant !== candidate.tenant)
+      const place = { ...queues.standing(candidate), others: others.map(tenant => queues.count(tenant)) }
+      const able = (pinnedTo: string | undefined) =>
+        nodes.filter(node => node.isUp && (pinnedTo ?? node.id) === node.id).map(nodeAhead)
+      return etaSeconds(candidate, place, usual(candidate.needId), {
+        nowMs,
+        nodes: able(undefined),
+        nodesFor: () => able(job.node),
+        needs: needsAhead(look(fleet), usual)
       })
     },
 
