@@ -600,6 +600,25 @@ t.test(
   }
 )
 
+t.test('a waiting task tells when its result is due, once its like has run', async t => {
+  const { url, ledger, accepted, claim, beat } = await open(t, { retentionSeconds: 60 })
+  const first = await accepted()
+  t.match(first.queue, { position: 1, etaSeconds: null }, 'nothing is known yet')
+  await beat()
+  t.equal(await claim(first.id, 'one'), 'claimed')
+  await ledger.attempts.complete(first.id, 'one', [], spent)
+  await beat()
+  t.equal(await claim((await accepted()).id, 'two', 40), 'claimed')
+  const waiting = await accepted()
+  let eta: number | null | undefined
+  for (const end = Date.now() + 20_000; !(eta && eta > 20) && Date.now() < end; ) {
+    await beat('two')
+    eta = ((await (await fetch(`${url}${waiting.links.self}`)).json()) as Task).queue?.etaSeconds
+    await pause(100)
+  }
+  t.ok(eta && eta > 20 && eta <= 41, `after the attempt at work, and its own second: ${eta}`)
+})
+
 t.test('the trace of a request is kept with its task; a header that names none is no error', async t => {
   const { ledger, post } = await open(t)
   const trace = '4bf92f3577b34da6a3ce929d0e0e4736'
