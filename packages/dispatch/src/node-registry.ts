@@ -1,7 +1,8 @@
 import type { Need } from '@comfy-balancer/contract/need'
 import type { KnownNode } from '@comfy-balancer/domain/admission'
 import { type Capability, createCapability, withInputFiles } from '@comfy-balancer/domain/capability'
-import { isCapable, type NodeView } from '@comfy-balancer/domain/policy'
+import type { NodeView } from '@comfy-balancer/domain/policy'
+import { isCapable } from '@comfy-balancer/domain/suitability'
 import type { Ledger } from '@comfy-balancer/task-store/ledger'
 import type { NodeRecord } from '@comfy-balancer/task-store/node-record'
 

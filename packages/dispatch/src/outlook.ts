@@ -1,6 +1,7 @@
 import { modelsOf } from '@comfy-balancer/domain/capability'
 import { type NodeAhead, needsAhead, type Outlook, type Sized } from '@comfy-balancer/domain/eta'
-import { isCapable, type NodeView } from '@comfy-balancer/domain/policy'
+import type { NodeView } from '@comfy-balancer/domain/policy'
+import { isCapable } from '@comfy-balancer/domain/suitability'
 import type { Ledger } from '@comfy-balancer/task-store/ledger'
 import type { NodeRegistry } from './node-registry.ts'
 

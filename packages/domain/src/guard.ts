@@ -1,7 +1,9 @@
 import type { Need } from '@comfy-balancer/contract/need'
 import { modelsOf } from './capability.ts'
-import type { Candidate, NodeView, Pair, Situation, Suitability } from './policy.ts'
+import type { Pair } from './open-pairs.ts'
+import type { Candidate, NodeView, Situation } from './policy.ts'
 import { predict, type Rates, ratesOf } from './prediction.ts'
+import type { Suitability } from './suitability.ts'
 
 /** After so long a wait a task takes any capable node (dispatch.md, rule 1). */
 const guardEndsSeconds = 120

@@ -1,7 +1,9 @@
 import type { Need } from '@comfy-balancer/contract/need'
-import { type Capability, hasLabels, lacking, modelsOf } from './capability.ts'
+import type { Capability } from './capability.ts'
 import { createGuard } from './guard.ts'
-import { type Learned, type Pace, type Prediction, predict, ratesOf, totalSeconds } from './prediction.ts'
+import { openPairs, type Pair } from './open-pairs.ts'
+import type { Learned, Pace, Prediction } from './prediction.ts'
+import { suitability } from './suitability.ts'
 
 /** A node as the policy sees it. Load comes from the ledger: a node is free when its slot is empty. */
 export type NodeView = {
@@ -76,30 +78,6 @@ export type Assignment = {
 const creditLoads = 10
 const maxOvertaken = 8
 
-/** A node and a task that may come together, and what that is predicted to take. */
-export type Pair = { node: NodeView; task: Candidate; predicted: Prediction; seconds: number; score: number }
-
-/** True when a node has the labels, classes and files that a need asks for. */
-export const isCapable = (node: NodeView, need: Need): boolean =>
-  hasLabels(need, node.labels) && lacking(need, node.capability).length === 0
-
-const bytesOf = (node: NodeView, models: Iterable<string>): number[] =>
-  [...models].map(model => node.capability.modelBytes(model) ?? 0)
-
-/** What a node keeps in VRAM: what it holds and what it is about to load. */
-const heldBytes = (node: NodeView): number => {
-  const models = new Set([...node.resident, ...(node.attempt ? modelsOf(node.attempt.need) : [])])
-  return bytesOf(node, models).reduce((sum, bytes) => sum + bytes, 0)
-}
-
-/** True when the largest model of a need fits into the VRAM that others on the same GPU leave, or either is unknown. */
-export const fits = (node: NodeView, need: Need, nodes: readonly NodeView[]): boolean => {
-  if (node.vramTotalBytes === undefined) return true
-  const sharers = nodes.filter(other => other !== node && other.gpuUuid !== undefined && other.gpuUuid === node.gpuUuid)
-  const left = node.vramTotalBytes - sharers.reduce((sum, other) => sum + heldBytes(other), 0)
-  return Math.max(0, ...bytesOf(node, modelsOf(need))) <= left
-}
-
 /**
  * "Least loaded": gives each free node the task it should run next, the healthy node that is predicted to finish a task first being the one
  * that gets it. Filters, then guard, fairness, order and ties as in dispatch.md. At most one task a node; a node that is better left waiting gets none.
@@ -122,93 +100,6 @@ export const assign = (situation: Situation): Assignment[] => {
     chosen.push(explain(pair, overtakes, allowed))
   }
   return chosen
-}
-
-/** Whether a node may take a task at all. */
-export type Suitability = (node: NodeView, task: Candidate) => boolean
-
-/** The filters, asked once for each need. A node without room is passed over while another capable one has it. */
-const suitability = (nodes: readonly NodeView[]): Suitability => {
-  const capable = new Map<string, ReadonlySet<NodeView>>()
-  const capableOf = (task: Candidate): ReadonlySet<NodeView> => {
-    const known = capable.get(task.needId)
-    if (known) return known
-    const able = nodes.filter(node => node.available && isCapable(node, task.need))
-    const roomy = able.filter(node => fits(node, task.need, nodes))
-    const found = new Set(roomy.length > 0 ? roomy : able)
-    capable.set(task.needId, found)
-    return found
-  }
-  return (node, task) => {
-    const able = largeEnough(capableOf(task), task)
-    if (!able.has(node)) return false
-    if (task.stay !== undefined && [...able].some(other => other.id === task.stay)) return node.id === task.stay
-    return !task.avoid.includes(node.id) || [...able].every(other => task.avoid.includes(other.id))
-  }
-}
-
-const largeEnough = (nodes: ReadonlySet<NodeView>, { vramAboveBytes }: Candidate): ReadonlySet<NodeView> =>
-  vramAboveBytes === undefined
-    ? nodes
-    : new Set([...nodes].filter(({ vramTotalBytes = Number.POSITIVE_INFINITY }) => vramTotalBytes > vramAboveBytes))
-
-/**
- * A model in VRAM is worth so many of its loads: the tasks that wait for it count as that much older. Large enough that a node seldom leaves
- * one while tasks wait for it, small enough that under overload others come first when they waited that much longer (results/scheduling.md).
- */
-const keptLoads = 32
-/** A load is weighed against other work this many times, for what it evicts is loaded again, and shared by the tasks that it is for. */
-const loadWeight = 4
-
-const openPairs = (situation: Situation, isSuitable: Suitability): Pair[] => {
-  const { nodes, candidates, learned, nowMs } = situation
-  const sharers = loadSharers(situation)
-  const usual = usualWork(candidates)
-  return nodes
-    .filter(node => node.available && !node.attempt)
-    .flatMap(node => {
-      const rates = memo((task: Candidate) => ratesOf(node, task.need, learned.get(task.needId)))
-      return candidates
-        .filter(task => isSuitable(node, task))
-        .map(task => {
-          const known = rates(task)
-          const predicted = predict(known, task)
-          const ageSeconds = Math.max(0, (nowMs - task.orderMs) / 1000)
-          const kept = (keptLoads * (known.coldSeconds - known.loadSeconds)) / (known.secondsPerWork * usual(task))
-          const effort = predicted.executionSeconds + (loadWeight * predicted.loadSeconds) / sharers(task)
-          const score = (ageSeconds + effort) / effort + kept
-          return { node, task, predicted, seconds: totalSeconds(predicted), score }
-        })
-    })
-}
-
-/** How many waiting tasks a load for a task would serve: those with its models, divided among the nodes that hold them and one more. */
-const loadSharers = ({ nodes, candidates }: Situation): ((task: Candidate) => number) => {
-  const waiting = new Map<string, number>()
-  const models = memo((task: Candidate) => modelsOf(task.need))
-  for (const task of candidates) waiting.set(models(task).join(), (waiting.get(models(task).join()) ?? 0) + 1)
-  const held = nodes.map(({ attempt, resident }) => (attempt ? new Set(modelsOf(attempt.need)) : resident))
-  return memo((task: Candidate) => {
-    const holders = held.filter(files => models(task).every(model => files.has(model))).length
-    return Math.max(1, waiting.get(models(task).join())! / (holders + 1))
-  })
-}
-
-/** The mean size of the tasks that wait with the same need. */
-const usualWork = (candidates: readonly Candidate[]): ((task: Candidate) => number) =>
-  memo(({ needId }) => {
-    const same = candidates.filter(task => task.needId === needId)
-    return same.reduce((sum, { work }) => sum + work, 0) / same.length
-  })
-
-/** Asks once for each need. */
-const memo = <Value>(ask: (task: Candidate) => Value): ((task: Candidate) => Value) => {
-  const known = new Map<string, Value>()
-  return task => {
-    const value = known.get(task.needId) ?? ask(task)
-    known.set(task.needId, value)
-    return value
-  }
 }
 
 /** How often a tenant may be overtaken. */
@@ -264,17 +155,13 @@ const fairest = (
 /** Seconds closer than this share are ties: predictions are not finer. */
 const sameness = 1e-3
 
-/** Rules 3 and 4: the task whose turn it is, then the best of the nodes that would finish it at the same time. */
+/** Rules 3 and 4: the task whose turn it is, then the best of the nodes that would finish it first. */
 const foremost = (pairs: readonly Pair[], random: () => number): Pair => {
-  const best = pairs.reduce((first, pair) => (inTurn(pair, first) < 0 ? pair : first))
-  const { task, node, seconds } = best
-  const ties = pairs.filter(
-    pair =>
-      pair.task === task &&
-      pair.node.strained === node.strained &&
-      pair.seconds - seconds <= sameness * Math.max(1, seconds)
-  )
-  return ties
+  const { task, node } = pairs.reduce((first, pair) => (inTurn(pair, first) < 0 ? pair : first))
+  const same = pairs.filter(pair => pair.task === task && pair.node.strained === node.strained)
+  const soonest = same.reduce((least, { seconds }) => Math.min(least, seconds), Number.POSITIVE_INFINITY)
+  return same
+    .filter(({ seconds }) => seconds - soonest <= sameness * Math.max(1, soonest))
     .map(pair => ({ pair, draw: random() }))
     .reduce((first, tie) => ((byLoad(tie.pair.node, first.pair.node) || tie.draw - first.draw) < 0 ? tie : first)).pair
 }

