@@ -1,5 +1,6 @@
 import type { Need } from '@comfy-balancer/contract/need'
 import { modelsOf } from './capability.ts'
+import { heldDuring } from './held.ts'
 import type { Pair } from './open-pairs.ts'
 import type { Candidate, NodeView, Situation } from './policy.ts'
 import { predict, type Rates, ratesOf } from './prediction.ts'
@@ -24,7 +25,7 @@ type AtWork = {
 const atWork = (node: NodeView, need: Need, seconds: number): AtWork => ({
   node,
   seconds,
-  resident: new Set(modelsOf(need)),
+  resident: heldDuring(node, need),
   rates: new Map()
 })
 

@@ -1,4 +1,5 @@
 import { modelsOf } from './capability.ts'
+import { heldDuring } from './held.ts'
 import type { Candidate, NodeView, Situation } from './policy.ts'
 import { type Prediction, predict, ratesOf, totalSeconds } from './prediction.ts'
 import type { Suitability } from './suitability.ts'
@@ -43,7 +44,7 @@ const copiesPerTask = ({ nodes, candidates }: Situation): ((task: Candidate) => 
   const waiting = new Map<string, number>()
   const models = memo((task: Candidate) => modelsOf(task.need))
   for (const task of candidates) waiting.set(models(task).join(), (waiting.get(models(task).join()) ?? 0) + 1)
-  const held = nodes.map(({ attempt, resident }) => (attempt ? new Set(modelsOf(attempt.need)) : resident))
+  const held = nodes.map(node => (node.attempt ? heldDuring(node, node.attempt.need) : node.resident))
   return memo((task: Candidate) => {
     const holders = held.filter(files => models(task).every(model => files.has(model))).length
     return (holders + 1) ** 2 / waiting.get(models(task).join())!

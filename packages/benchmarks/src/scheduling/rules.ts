@@ -7,9 +7,12 @@ import { peers } from './peers.ts'
 /** What we call ourselves in the tables. */
 export const ours = 'comfy-balancer'
 
-const rulesFor = ({ jobs }: Scenario, seed: number): Rule[] => {
+const rulesFor = ({ jobs, modelBytes }: Scenario, seed: number): Rule[] => {
   const models = [...new Set(jobs.map(job => job.model))]
-  return [createDispatchRule({ models, random: randomFrom(seed) }), ...peers(randomFrom(seed))]
+  return [
+    createDispatchRule({ models, random: randomFrom(seed), ...(modelBytes ? { modelBytes } : {}) }),
+    ...peers(randomFrom(seed))
+  ]
 }
 
 /** The names of all rules, ours first. */

@@ -1,9 +1,9 @@
 import type { Scenario } from '@comfy-balancer/domain/virtual-fleet/simulate'
 import type { VirtualJob } from '@comfy-balancer/domain/virtual-fleet/virtual-job'
-import type { VirtualGpu } from '@comfy-balancer/domain/virtual-fleet/virtual-node'
+import type { VirtualGpu, VirtualModels } from '@comfy-balancer/domain/virtual-fleet/virtual-node'
 import { type Random, randomFrom } from '../chaos/random.ts'
 import { exponential } from './draws.ts'
-import { bursty, daily, heavySizes, makeTrace, meanSeconds, type TraceOptions } from './traces.ts'
+import { bursty, daily, heavySizes, makeTrace, meanSeconds, modelNames, type TraceOptions } from './traces.ts'
 
 /** A scenario that a seed makes. */
 export type Seeded = (seed: number) => Scenario
@@ -13,11 +13,18 @@ export const equal = gpus(1, 1, 1, 1)
 export const unequal = gpus(1, 1, 0.5, 0.25)
 const switchSeconds = 8
 
+/** GPUs of one speed that hold one to six of `severalGigabytes`. */
+const roomy = [12, 12, 24, 48].map((gigabytes, i) => ({ id: `gpu-${i}`, speed: 1, vramBytes: gigabytes * 1e9 }))
+/** Sizes of models, the most wanted one first; from disk a gigabyte takes a second. */
+const severalGigabytes = [8, 6, 12, 4, 10, 2]
+
 type Shape = Omit<TraceOptions, 'random' | 'rate' | 'jobs'> & {
   readonly load: number
   readonly jobs?: number
   readonly on?: readonly VirtualGpu[]
   readonly switchSeconds?: number
+  /** Of each model; to load it takes a second for each, then, and not `switchSeconds`. */
+  readonly gigabytes?: readonly number[]
   readonly change?: (jobs: VirtualJob[], random: Random) => VirtualJob[]
   readonly crashes?: (jobs: readonly VirtualJob[], random: Random) => NonNullable<Scenario['crashes']>
 }
@@ -29,17 +36,24 @@ export const offered = (shape: Shape): Seeded => {
     jobs: count = 2_000,
     on = equal,
     switchSeconds: each = switchSeconds,
+    gigabytes,
     change,
     crashes,
     ...trace
   } = shape
   const speed = on.reduce((sum, gpu) => sum + gpu.speed, 0)
+  const models: VirtualModels = gigabytes ? sizedModels(gigabytes) : { loadSeconds: () => each }
   return seed => {
     const random = randomFrom(seed * 7_919)
     const made = makeTrace({ ...trace, jobs: count, rate: (load * speed) / meanSeconds, random })
     const jobs = change?.(made, random) ?? made
-    return { gpus: on, jobs, loadSeconds: () => each, ...(crashes ? { crashes: crashes(jobs, random) } : {}) }
+    return { gpus: on, jobs, ...models, ...(crashes ? { crashes: crashes(jobs, random) } : {}) }
   }
+}
+
+const sizedModels = (gigabytes: readonly number[]): VirtualModels => {
+  const sizes = new Map(modelNames(gigabytes.length).map((name, k) => [name, gigabytes[k]!]))
+  return { loadSeconds: model => sizes.get(model)!, modelBytes: model => sizes.get(model)! * 1e9 }
 }
 
 /** Six hundred jobs at once. */
@@ -86,6 +100,7 @@ export const scenarios = {
   'heavier tail .7': offered({ models: 1, load: 0.7, jobs: 4_000, sizes: heavySizes(1_000) }),
   '6 models .8': offered(sixModels),
   '30 models .6': offered({ models: 30, load: 0.6 }),
+  '12-48 GB .9': offered({ models: severalGigabytes.length, load: 0.9, on: roomy, gigabytes: severalGigabytes }),
   'unequal, bursty .5': offered({ models: 6, load: 0.5, on: unequal, arrivals: bursty }),
   "day's curve .5": offered({ models: 6, load: 0.5, arrivals: daily, jobs: 4_000 }),
   'pinned .7': offered({ models: 6, load: 0.7, change: pinned }),

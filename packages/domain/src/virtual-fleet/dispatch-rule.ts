@@ -6,10 +6,12 @@ import { BoundedLook } from './bounded-look.ts'
 import { FairPlaces } from './fair-places.ts'
 import type { HandOver, Rule, VirtualFleet } from './simulate.ts'
 import type { VirtualJob } from './virtual-job.ts'
-import type { VirtualNode } from './virtual-node.ts'
+import { ordinaryBytes, type VirtualNode } from './virtual-node.ts'
 
 export type DispatchOptions = {
   readonly models: readonly string[]
+  /** 6 GB each when left out. */
+  readonly modelBytes?: (model: string) => number
   readonly random: () => number
   /** Of tenants that weigh something else than 1. */
   readonly weights?: Readonly<Record<string, number>>
@@ -25,10 +27,10 @@ const leaseMs = 5_000
 
 /** The very policy, with the ledger's books around it: places of tenants, bounded looks, learned durations, slots. */
 export const createDispatchRule = (options: DispatchOptions): Rule => {
-  const { models, random, weights = {}, known, onRound } = options
+  const { models, modelBytes = ordinaryBytes, random, weights = {}, known, onRound } = options
   const places = new FairPlaces(weights)
   const queues = new BoundedLook()
-  const capability = capabilityOf(models)
+  const capability = capabilityOf(models, modelBytes)
   const learned = new Map(known)
   const paces = new Map<string, Pace>()
   const graphs = new Map<string, number>()
@@ -49,6 +51,8 @@ export const createDispatchRule = (options: DispatchOptions): Rule => {
       capability,
       resident: new Set(node.resident.map(fileOf)),
       pace: paces.get(node.id) ?? noPace,
+      vramTotalBytes: node.vramBytes,
+      vramUsedBytes: node.vramUsedBytes,
       available: node.isUp,
       attempt
     }
@@ -183,20 +187,17 @@ const candidateOf = (job: VirtualJob, nowMs: number): Candidate => ({
   vramAboveBytes: undefined
 })
 
-/** Nodes that have every model, of 6 GB each. */
-const capabilityOf = (models: readonly string[]) => {
-  const files = models.map(fileOf)
+/** Nodes that have every model. */
+const capabilityOf = (models: readonly string[], modelBytes: (model: string) => number) => {
   return createCapability({
     classes: { Loader: { output: true, required: [], choices: { name: 0 }, uploads: [] } },
-    lists: [files],
-    modelBytes: Object.fromEntries(files.map(file => [file, 6e9]))
+    lists: [models.map(fileOf)],
+    modelBytes: Object.fromEntries(models.map(model => [fileOf(model), modelBytes(model)]))
   })
 }
 
 const blank = {
   gpuUuid: undefined,
-  vramTotalBytes: undefined,
-  vramUsedBytes: undefined,
   utilization: undefined,
   strained: false
 }

@@ -1,6 +1,6 @@
 import { EventQueue } from './event-queue.ts'
 import type { VirtualJob, VirtualRun } from './virtual-job.ts'
-import { type VirtualGpu, VirtualNode } from './virtual-node.ts'
+import { type VirtualGpu, type VirtualModels, VirtualNode } from './virtual-node.ts'
 
 /** A hand-over: the job goes into that node's own queue. */
 export type HandOver = { readonly node: VirtualNode; readonly job: VirtualJob }
@@ -34,10 +34,9 @@ export type Rule = {
 }
 
 /** A fleet, what it is asked to do and what goes wrong. */
-export type Scenario = {
+export type Scenario = VirtualModels & {
   readonly gpus: readonly VirtualGpu[]
   readonly jobs: readonly VirtualJob[]
-  readonly loadSeconds: (model: string) => number
   readonly crashes?: readonly { readonly node: string; readonly atMs: number; readonly downMs: number }[]
 }
 
@@ -50,9 +49,9 @@ type Told = {
 }
 
 /** Runs a rule over a scenario in virtual time until every job has ended. Draws nothing by itself: the same input, the same runs. */
-export const simulate = ({ gpus, jobs, loadSeconds, crashes = [] }: Scenario, rule: Rule): VirtualRun[] => {
+export const simulate = ({ gpus, jobs, crashes = [], ...models }: Scenario, rule: Rule): VirtualRun[] => {
   const events = new EventQueue<() => void>()
-  const nodes = gpus.map(gpu => new VirtualNode(gpu, loadSeconds))
+  const nodes = gpus.map(gpu => new VirtualNode(gpu, models))
   const waiting = new Map<string, VirtualJob>()
   const open = new Map<string, Told>()
   const runs: VirtualRun[] = []

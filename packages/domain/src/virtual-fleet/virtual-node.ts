@@ -4,10 +4,20 @@ import type { VirtualJob } from './virtual-job.ts'
 export type VirtualGpu = {
   readonly id: string
   readonly speed: number
-  /** So many models stay in its VRAM; 1, as ComfyUI keeps what the latest prompt used, when left out. */
-  readonly keeps?: number
+  /** 8 GB when left out: one ordinary model, as ComfyUI keeps what the latest prompt used. */
+  readonly vramBytes?: number
   readonly holds?: readonly string[]
 }
+
+/** What the models of a virtual fleet are. `modelBytes` is 6 GB each when left out. */
+export type VirtualModels = {
+  readonly loadSeconds: (model: string) => number
+  readonly modelBytes?: (model: string) => number
+}
+
+/** The size of a model where none is said. */
+export const ordinaryBytes = (): number => 6e9
+const ordinaryVramBytes = 8e9
 
 type Attempt = {
   readonly job: VirtualJob
@@ -16,7 +26,7 @@ type Attempt = {
   readonly endsMs: number
 }
 
-/** A ComfyUI in virtual time: one prompt at a time, the others in its own queue, models evicted in order of last use. */
+/** A ComfyUI in virtual time: one prompt at a time, the others in its own queue, models evicted in order of last use until the next one fits. */
 export class VirtualNode {
   readonly gpu: VirtualGpu
   readonly queue: VirtualJob[] = []
@@ -24,16 +34,26 @@ export class VirtualNode {
   /** Models in VRAM, the one used last at the end. */
   resident: string[]
   isUp = true
-  #loadSeconds: (model: string) => number
+  #models: VirtualModels
 
-  constructor(gpu: VirtualGpu, loadSeconds: (model: string) => number) {
+  constructor(gpu: VirtualGpu, models: VirtualModels) {
     this.gpu = gpu
     this.resident = [...(gpu.holds ?? [])]
-    this.#loadSeconds = loadSeconds
+    this.#models = models
   }
 
   get id(): string {
     return this.gpu.id
+  }
+
+  get vramBytes(): number {
+    return this.gpu.vramBytes ?? ordinaryVramBytes
+  }
+
+  /** Bytes of the models in VRAM. */
+  get vramUsedBytes(): number {
+    const { modelBytes = ordinaryBytes } = this.#models
+    return this.resident.reduce((sum, model) => sum + modelBytes(model), 0)
   }
 
   /** Prompts in it, the one at work included. */
@@ -52,8 +72,9 @@ export class VirtualNode {
     if (this.attempt || !this.isUp) return undefined
     const job = this.queue.shift()
     if (!job) return undefined
-    const loadMs = this.resident.includes(job.model) ? 0 : this.#loadSeconds(job.model) * 1000
-    this.resident = [...this.resident.filter(model => model !== job.model), job.model].slice(-(this.gpu.keeps ?? 1))
+    const loadMs = this.resident.includes(job.model) ? 0 : this.#models.loadSeconds(job.model) * 1000
+    this.resident = [...this.resident.filter(model => model !== job.model), job.model]
+    while (this.vramUsedBytes > this.vramBytes && this.resident.length > 1) this.resident.shift()
     this.attempt = { job, startedMs: nowMs, loadMs, endsMs: nowMs + loadMs + (job.seconds / this.gpu.speed) * 1000 }
     return this.attempt
   }
