@@ -1,4 +1,5 @@
 import type { VirtualJob } from '@comfy-balancer/domain/virtual-fleet/virtual-job'
+import { VirtualNode } from '@comfy-balancer/domain/virtual-fleet/virtual-node'
 import t from 'tap'
 import { boundsOf } from '../src/scheduling/bounds.ts'
 import { measure, sojourns } from '../src/scheduling/measures.ts'
@@ -61,3 +62,26 @@ t.test('sizes that nobody told are learned where a graph comes again', async t =
   const mean = (scenario: typeof known) => measure(ours, scenario, [1, 2]).meanOverBound
   t.ok(mean(known) < 0.95 * mean(unknown), `${mean(known)} instead of ${mean(unknown)}`)
 })
+
+t.test(
+  'models leave a virtual GPU in order of last use until the next one fits, and the policy uses all that it holds',
+  async t => {
+    const bytes: Record<string, number> = { A: 6e9, B: 4e9, C: 8e9 }
+    const models = { loadSeconds: (model: string) => bytes[model]! / 1e9, modelBytes: (model: string) => bytes[model]! }
+    const node = new VirtualNode({ id: 'gpu', speed: 1, vramBytes: 12e9 }, models)
+    const held = [...'ABAC'].map((model, i) => {
+      node.queue.push({ id: `t${i}`, atMs: 0, model, seconds: 1, work: 1 })
+      const loadMs = node.begin(0)?.loadMs
+      node.attempt = undefined
+      return [loadMs, node.resident.join('')]
+    })
+    t.same(held, [
+      [6_000, 'A'],
+      [4_000, 'AB'],
+      [0, 'BA'],
+      [8_000, 'C']
+    ])
+    const several = scenarios['12-48 GB .9']
+    t.ok(measure(ours, several, [1]).meanOverBound < measure(residentFirst, several, [1]).meanOverBound)
+  }
+)

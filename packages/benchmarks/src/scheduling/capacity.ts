@@ -26,13 +26,16 @@ export const capacities: readonly Capacity[] = [
 
 const limitSeconds = 60
 
+/** The mean sojourn at a load, in seconds. */
+export const meanSojourn = (rule: string, capacity: Capacity, load: number, seeds: readonly number[]): number => {
+  const { models, switchSeconds, on, arrivals } = capacity
+  const scenario: Seeded = offered({ models, load, on, arrivals, switchSeconds })
+  return mean(seeds.map(seed => mean(sojourns(runBy(rule, scenario(seed), seed)))))
+}
+
 /** The highest load, in hundredths, at which the mean sojourn stays within a minute; found by bisection, each load with the same seeds. */
 export const highestLoad = (rule: string, capacity: Capacity, seeds: readonly number[]): number => {
-  const { models, switchSeconds, on, arrivals } = capacity
-  const isWithin = (hundredths: number): boolean => {
-    const scenario: Seeded = offered({ models, load: hundredths / 100, on, arrivals, switchSeconds })
-    return mean(seeds.map(seed => mean(sojourns(runBy(rule, scenario(seed), seed))))) <= limitSeconds
-  }
+  const isWithin = (hundredths: number): boolean => meanSojourn(rule, capacity, hundredths / 100, seeds) <= limitSeconds
   let [within, beyond] = [0, 100]
   while (beyond - within > 1) {
     const middle = (within + beyond) >> 1

@@ -163,6 +163,13 @@ const residentFirst = (): Rule =>
 
 const requeueing = (): Rule => pulling('requeue after 150 s', oldest, { timesOutMs: 150_000 })
 
+/** What no dispatcher can be: one that knows every size exactly, and never minds whom it lets wait. */
+export const shortestFirst = (): Rule =>
+  pulling('shortest first', (node, { waiting }) => {
+    const jobs = [...waiting.values()].filter(job => mayRun(node, job))
+    return jobs.length > 0 ? least(jobs, job => job.seconds) : undefined
+  })
+
 /** The rules that users would have instead, written by us from what is published about them. */
 export const peers = (random: Random): Rule[] => [
   randomRule(random),
