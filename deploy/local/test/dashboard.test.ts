@@ -168,6 +168,10 @@ if (chromiumPath === undefined) {
       t.same(await breaches(page), [], 'nothing that axe objects to')
       const names = ['landscape', 'portrait', 'city', 'landscape', 'landscape', 'city', 'portrait']
       await Promise.all(names.map((name, i) => client.generate(workflow(name, i))))
+      await Promise.all([
+        page.locator('.verdict p', { hasText: /^3 tasks run/ }).waitFor(),
+        page.locator('section[aria-labelledby=queue] tbody tr', { hasText: 'default' }).first().waitFor()
+      ])
       await page.locator('.ended tbody tr').nth(1).waitFor()
       await page
         .getByText(/KSampler \d+\/\d+/)
@@ -182,8 +186,6 @@ if (chromiumPath === undefined) {
         .first()
         .waitFor()
       t.equal(await cardBoxes(), idle, 'a card at work stands where the idle one stood')
-      t.match(await page.locator('.verdict p').textContent(), /^3 tasks run/)
-      t.match(await page.locator('section[aria-labelledby=queue] tbody tr').first().textContent(), /default/)
       await seeAll(page)
       await shot(page, 'fleet-light')
       t.same(await breaches(page), [])
