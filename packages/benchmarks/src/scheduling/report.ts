@@ -169,9 +169,9 @@ const shortOfTheBar = (rounds: number): string => {
   const unloaded = highestLoad(ours, { ...inBursts, switchSeconds: 0.001 }, seeds).toFixed(2)
   return [
     `Short of the bar: unequal GPUs in bursts, where the peer's plus .06 is asked. Each load draws other bursts there: the mean is ${means.join(', ')} s at .59, .60, .61. If loads took`,
-    `no time, the policy would reach ${unloaded}; half of its loads are for a task beside which hardly another waits, and no weight of a load, order or guard that was tried`,
-    "(on the seeds 1 to 18, where it is .589 beside the peer's .546) bettered the mean by more than a twentieth. And the",
-    'heavy tail whose longest task is 1,000 times the shortest: the bound knows neither that a GPU finishes what it began, nor that four jobs of',
+    `no time, the policy would reach ${unloaded}; half of its loads come while at most two tasks wait. On the seeds 1 to 18, where it is .589 beside the peer's .546, other`,
+    'weights of a load, guards and choices of a node bettered the mean by 3 % at most; a head start of ten usual tasks by 6 %, but with it the p99 of one model is 1.39 of',
+    "FIFO's, over its bar of 1.2. And the heavy tail whose longest task is 1,000 times the shortest: the bound knows neither that a GPU finishes what it began, nor that four jobs of",
     `half an hour may hold all of them. Shortest first with every size known exactly, which lets long tasks starve, has ${heavy} and ${heavier} in the heavy tails' columns.`
   ].join('\n')
 }
