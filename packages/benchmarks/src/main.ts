@@ -25,7 +25,7 @@ const suites: Readonly<Record<string, Suite>> = {
   failover: { run: failover, usual: 30 },
   'redis-restart': { run: redisRestart, usual: 10 },
   'rolling-restart': { run: rollingRestart, usual: 4 },
-  scheduling: { run: scheduling, usual: 5 },
+  scheduling: { run: scheduling, usual: 10 },
   real: { run: real, usual: 5 },
   soak: { run: soak, usual: 10 }
 }

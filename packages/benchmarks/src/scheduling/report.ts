@@ -12,8 +12,8 @@ type RuleResult = { readonly loads: readonly number[]; readonly in: Readonly<Rec
 
 const names = Object.keys(scenarios) as ScenarioName[]
 
-/** The policy's figures were chosen by the seeds 1 to 18: the comparison is by others. */
-const firstSeed = 101
+/** The policy's figures were chosen by the seeds 1 to 18, and those from 101 on were looked at: the comparison is by others. */
+const firstSeed = 301
 
 const seedsOf = (rounds: number): number[] => Array.from({ length: rounds }, (_, i) => firstSeed + i)
 
@@ -106,7 +106,7 @@ const backlogs = ['backlog, equal', 'backlog, unequal'] as const
 export const reportText = (all: Comparison, rounds: number): string => {
   const eta = all.get(ours)!.in['6 models .8'].etaErrors
   return [
-    `Simulated in virtual time by the very policy that dispatches, ${rounds} seeds from 101 on, the same for every rule (the policy's figures were chosen by the seeds 1 to 18); mean execution 10 s, a model load ("switch") 8 s unless said otherwise`,
+    `Simulated in virtual time by the very policy that dispatches, ${rounds} seeds from ${firstSeed} on, the same for every rule (the policy's figures were chosen by the seeds 1 to 18, while those from 101 on were looked at; these chose nothing); mean execution 10 s, a model load ("switch") 8 s unless said otherwise`,
     targetTable(all),
     'Highest load (executions alone, as a share of the fleet) at which the mean time from acceptance to the result stays within 60 s; 6 models by Zipf on 4 equal GPUs unless said otherwise',
     ruleTable(
