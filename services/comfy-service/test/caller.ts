@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import type { Node } from '@comfy-balancer/contract/node'
 import type { Task } from '@comfy-balancer/contract/task'
 import { until } from './wait.ts'
@@ -6,12 +7,24 @@ export type Caller = ReturnType<typeof createCaller>
 
 const ended = new Set(['succeeded', 'failed', 'cancelled', 'expired'])
 
+/** A service that shares its event loop with the test and the simulator may miss the ledger's answer; callers then ask again, as it says. */
+const untilAnswered = (what: string, ask: () => Promise<Response>): Promise<Response> =>
+  until(what, async () => {
+    const answer = await ask()
+    return answer.status !== 503 && answer
+  })
+
 /** What a user of one comfy-service does, over HTTP. */
 export const createCaller = (url: string) => {
   const get = async (path: string): Promise<Response> => fetch(`${url}${path}`)
-  const post = (body: string): Promise<Response> =>
-    fetch(`${url}/api/v1/generate`, { method: 'POST', body, headers: { 'content-type': 'application/json' } })
-  const task = async (id: string): Promise<Task> => (await (await get(`/api/v1/tasks/${id}`)).json()) as Task
+  const post = (body: string, headers: Record<string, string> = {}): Promise<Response> =>
+    fetch(`${url}/api/v1/generate`, {
+      method: 'POST',
+      body,
+      headers: { 'content-type': 'application/json', ...headers }
+    })
+  const task = async (id: string): Promise<Task> =>
+    (await (await untilAnswered(`${id} is shown`, () => get(`/api/v1/tasks/${id}`))).json()) as Task
 
   return {
     get,
@@ -22,7 +35,8 @@ export const createCaller = (url: string) => {
     async generate(prompt: object | string, more: object = {}): Promise<string> {
       const text = typeof prompt === 'string' ? prompt : JSON.stringify(prompt)
       const rest = Object.entries(more).map(([name, value]) => `,${JSON.stringify(name)}:${JSON.stringify(value)}`)
-      const answer = await post(`{"prompt":${text}${rest.join('')}}`)
+      const key = { 'idempotency-key': randomUUID() }
+      const answer = await untilAnswered('a task is accepted', () => post(`{"prompt":${text}${rest.join('')}}`, key))
       const body = (await answer.json()) as Task
       if (answer.status !== 202) throw new Error(JSON.stringify(body))
       return body.id
