@@ -19,7 +19,7 @@ export const FleetLine = ({ totals, atMs }: { readonly totals: FleetTotals; read
       />
       <Figure name="Throughput" value={perMinute === undefined ? '–' : perMinute.toFixed(1)} unit="a minute" />
       <Figure name="Failed" value={count(failed)} unit={window} isBad={failed > 0} />
-      <Figure name="Reloads" value={reloadShare === null ? '–' : percent(reloadShare)} unit="of last tasks" />
+      <Figure name="Reloads" value={reloadShare === null ? '–' : percent(reloadShare)} unit="of tasks" />
     </dl>
   )
 }
